@@ -1,0 +1,40 @@
+/*
+ * command.h - what a command is: a name, a usage text, a function.
+ *
+ * A command is a file, cmd_NAME.c, with one `const struct command`. It parses
+ * its options into a struct of its own (options.h), does its work through the
+ * doors of the other rooms, prints data on stdout (output.h) and returns its
+ * error: main.c alone prints errors and decides the exit status.
+ */
+#ifndef FIRN_CLI_COMMAND_H
+#define FIRN_CLI_COMMAND_H
+
+#include "core/base/stopper.h"
+#include "storage/repository.h"
+
+struct cli {
+    const char *program;   /* argv[0], for hints */
+    const char *repo_path; /* --repo, FIRN_REPOSITORY, config; NULL: none */
+    bool json;
+    bool quiet;
+    int verbose;
+    struct stopper *stop; /* SIGINT, SIGTERM */
+};
+
+struct command {
+    const char *name;
+    const char *summary; /* one line for the list of commands */
+    const char *usage;   /* "snapshot --qmp SOCKET [options]" */
+    const struct option_spec *options; /* ends with an all-zero entry */
+    int (*run)(struct cli *cli, int argc, char **argv, struct error *err);
+    bool hidden; /* not for people: `pager` */
+};
+
+/* Opens cli->repo_path; ERR_NOREPO with a hint when none was named. */
+int cli_open_repository(struct cli *cli, struct repository **ret,
+                        struct error *err) NODISCARD;
+
+extern const struct command cmd_init, cmd_snapshot, cmd_list, cmd_show,
+    cmd_restore, cmd_pager, cmd_check, cmd_doctor, cmd_version;
+
+#endif

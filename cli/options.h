@@ -1,0 +1,59 @@
+/*
+ * options.h - option tables: one array gives parsing, usage and completion.
+ *
+ * Values land in a struct of the command's own, at `offset`, by kind. Options
+ * may stand anywhere before a `--`; "--name=value", "--name value", "-n value".
+ */
+#ifndef FIRN_CLI_OPTIONS_H
+#define FIRN_CLI_OPTIONS_H
+
+#include "core/base/json.h"
+
+enum option_kind {
+    OPTION_FLAG = 1, /* bool */
+    OPTION_ON_OFF,   /* bool, "on" or "off" */
+    OPTION_STRING,   /* const char *, borrowed from argv */
+    OPTION_UINT,     /* uint64_t */
+    OPTION_SIZE,     /* uint64_t bytes: 64K, 1.5G, 100M (powers of 1024) */
+    OPTION_RATE,     /* uint64_t bytes a second: as SIZE, "/s" may follow */
+    OPTION_DURATION, /* uint64_t ms: 300ms, 5s, 2m, 1h; a bare number: seconds */
+    OPTION_CHOICE,   /* int: index in `choices` */
+    OPTION_TAG,      /* json_t *: object, K=V may be repeated; owned */
+    OPTION_PERCENT,  /* unsigned, 1 to 100; value may be left out: 100 */
+};
+
+struct option_spec {
+    const char *name; /* without "--" */
+    char letter;      /* or 0 */
+    enum option_kind kind;
+    size_t offset;
+    const char *arg; /* name of the value in usage: "SOCKET" */
+    const char *help;
+    const char *const *choices; /* NULL-terminated */
+};
+
+/*
+ * Parses argv[1..]; what is no option goes to *ret_rest (into argv, borrowed,
+ * NULL-terminated; *ret_n_rest of them). Everything behind `--` is *ret_behind
+ * (NULL when there was no `--`). ERR_USAGE names the word that is wrong.
+ */
+struct option_words {
+    char **rest;
+    int n_rest;
+    char **behind;
+};
+
+int options_parse(const struct option_spec *specs, int argc, char **argv,
+                  void *values, struct option_words *ret,
+                  struct error *err) NODISCARD;
+
+int option_parse_size(const char *text, uint64_t *ret,
+                      struct error *err) NODISCARD;
+int option_parse_duration(const char *text, uint64_t *ret_ms,
+                          struct error *err) NODISCARD;
+
+/* Appends the help of the options, within 80 columns. */
+int options_help(const struct option_spec *specs, struct buf *ret,
+                 struct error *err) NODISCARD;
+
+#endif

@@ -1,0 +1,30 @@
+/*
+ * output.h - data on stdout: JSON lines for programs, text for people.
+ */
+#ifndef FIRN_CLI_OUTPUT_H
+#define FIRN_CLI_OUTPUT_H
+
+#include "cli/command.h"
+
+/* One JSON object as a line, flushed. Takes over the reference; a NULL (out of
+ * memory while it was built) is an error. */
+int output_json(json_t *object, struct error *err) NODISCARD;
+
+/* Text, printf style; a failing stdout is found by output_flush(). */
+void output_text(const char *fmt, ...) PRINTF_LIKE(1, 2);
+int output_flush(struct error *err) NODISCARD;
+
+/* "1.5 GiB", "300 ms", "2 m 3 s" into a buffer of at least 32 bytes. */
+const char *output_size(uint64_t bytes, char text[static 32]);
+const char *output_duration(uint64_t ms, char text[static 32]);
+
+/* Columns aligned as wide as needed; cells are copied. */
+struct output_table;
+int output_table_new(const char *const *headings, size_t n_columns,
+                     struct output_table **ret, struct error *err) NODISCARD;
+int output_table_row(struct output_table *t, const char *const *cells,
+                     struct error *err) NODISCARD;
+void output_table_print(const struct output_table *t);
+void output_table_free(struct output_table *t);
+
+#endif

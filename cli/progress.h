@@ -1,0 +1,20 @@
+/*
+ * progress.h - one line that tells the truth: on a terminal while it works,
+ * and once on SIGUSR1 anywhere. Silent otherwise, with -q and with --json.
+ */
+#ifndef FIRN_CLI_PROGRESS_H
+#define FIRN_CLI_PROGRESS_H
+
+#include "cli/command.h"
+
+struct progress;
+
+int progress_new(const struct cli *cli, struct progress **ret,
+                 struct error *err) NODISCARD;
+/* Cheap; redraws at most ten times a second. Any thread, one at a time. */
+void progress_update(struct progress *p, const char *fmt, ...)
+    PRINTF_LIKE(2, 3);
+/* Clears the line. */
+void progress_free(struct progress *p);
+
+#endif

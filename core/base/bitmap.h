@@ -1,0 +1,37 @@
+/*
+ * bitmap.h - a fixed number of bits in 64-bit words. Caller owns the struct;
+ * not for threads (see core/vm for the bitmaps that have a lock).
+ *
+ * Bit i is bit i % 64 of word i / 64; bits behind `n_bits` are always 0.
+ */
+#ifndef FIRN_CORE_BASE_BITMAP_H
+#define FIRN_CORE_BASE_BITMAP_H
+
+#include "core/base/error.h"
+
+struct bitmap {
+    uint64_t *words;
+    uint64_t n_bits;
+    uint64_t n_set; /* how many are set */
+};
+
+int bitmap_init(struct bitmap *b, uint64_t n_bits, struct error *err) NODISCARD;
+void bitmap_release(struct bitmap *b);
+
+bool bitmap_test(const struct bitmap *b, uint64_t bit);
+/* Both return what the bit was before. */
+bool bitmap_set(struct bitmap *b, uint64_t bit);
+bool bitmap_clear(struct bitmap *b, uint64_t bit);
+void bitmap_set_range(struct bitmap *b, uint64_t first, uint64_t count);
+void bitmap_clear_range(struct bitmap *b, uint64_t first, uint64_t count);
+
+/* First set (clear) bit at or behind `from`; n_bits when there is none. */
+uint64_t bitmap_next_set(const struct bitmap *b, uint64_t from);
+uint64_t bitmap_next_clear(const struct bitmap *b, uint64_t from);
+
+static inline uint64_t bitmap_n_words(const struct bitmap *b)
+{
+    return (b->n_bits + 63) / 64;
+}
+
+#endif

@@ -1,0 +1,47 @@
+#include "core/base/clock.h"
+
+#include <stdio.h>
+#include <time.h>
+
+static uint64_t now_ns(clockid_t id)
+{
+    struct timespec ts;
+
+    clock_gettime(id, &ts);
+    return (uint64_t)ts.tv_sec * NS_PER_SEC + (uint64_t)ts.tv_nsec;
+}
+
+uint64_t clock_monotonic_ns(void)
+{
+    return now_ns(CLOCK_MONOTONIC);
+}
+
+uint64_t clock_realtime_ns(void)
+{
+    return now_ns(CLOCK_REALTIME);
+}
+
+void clock_format_utc(uint64_t realtime_ns, char text[static 32])
+{
+    time_t secs = (time_t)(realtime_ns / NS_PER_SEC);
+    struct tm tm;
+
+    if (!gmtime_r(&secs, &tm) ||
+        strftime(text, 32, "%Y-%m-%dT%H:%M:%SZ", &tm) == 0)
+        snprintf(text, 32, "-");
+}
+
+int clock_poll_ms(uint64_t deadline_ns)
+{
+    const uint64_t hour_ms = 3600 * 1000;
+    uint64_t now;
+    uint64_t ms;
+
+    if (deadline_ns == 0)
+        return -1;
+    now = clock_monotonic_ns();
+    if (now >= deadline_ns)
+        return 0;
+    ms = (deadline_ns - now + NS_PER_MS - 1) / NS_PER_MS;
+    return (int)MIN(ms, hour_ms);
+}

@@ -1,0 +1,49 @@
+/*
+ * json.h - JSON values behind our error type; jansson does the work.
+ *
+ * The only header of ours that shows jansson's json_t: callers use its plain
+ * accessors (json_object_get, json_string_value, ...) and these helpers.
+ * Values are counted references; cleanup_json drops one. Not for threads.
+ */
+#ifndef FIRN_CORE_BASE_JSON_H
+#define FIRN_CORE_BASE_JSON_H
+
+#include <jansson.h>
+
+#include "core/base/buf.h"
+
+/* Nested deeper or longer than this is refused, whoever sent it. */
+#define JSON_MAX_BYTES (64u << 20)
+
+static inline UNUSED void cleanup_json_fn(json_t **j)
+{
+    json_decref(*j);
+}
+#define cleanup_json cleanup(json)
+
+/* ERR_PROTOCOL with line and reason when it is no JSON object or array. */
+int json_parse(const void *text, size_t len, json_t **ret,
+               struct error *err) NODISCARD;
+
+/* One line, compact, keys in the order of insertion. */
+int json_print(const json_t *value, struct buf *ret,
+               struct error *err) NODISCARD;
+
+/* Like json_pack(); fails with ERR_NOMEM or ERR_INVALID (not UTF-8). */
+int json_build(json_t **ret, struct error *err, const char *fmt, ...) NODISCARD;
+
+/*
+ * A member by path ("qemu.major"); NULL if any part is missing. The reference
+ * is borrowed. json_path_str() and _int() give `fallback` when it is missing
+ * or of another type.
+ */
+json_t *json_path(const json_t *value, const char *path);
+const char *json_path_str(const json_t *value, const char *path,
+                          const char *fallback);
+int64_t json_path_int(const json_t *value, const char *path, int64_t fallback);
+bool json_path_bool(const json_t *value, const char *path, bool fallback);
+
+/* A string value of any bytes: what is not UTF-8 is replaced by '?'. */
+json_t *json_text(const char *bytes);
+
+#endif

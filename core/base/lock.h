@@ -1,0 +1,50 @@
+/*
+ * lock.h - a mutex and a condition that the thread-safety checker knows.
+ *
+ * Each lock's declaration says what it protects. Locks are leaves: no lock is
+ * held while another is taken, nor over I/O, a callback or a queue wait. Debug
+ * builds abort when a thread takes a second lock.
+ */
+#ifndef FIRN_CORE_BASE_LOCK_H
+#define FIRN_CORE_BASE_LOCK_H
+
+#include <pthread.h>
+
+#include "core/base/cleanup.h"
+
+struct CAPABILITY("mutex") lock {
+    pthread_mutex_t mutex;
+};
+
+void lock_init(struct lock *l);
+void lock_release(struct lock *l);
+void lock_take(struct lock *l);
+void lock_drop(struct lock *l);
+
+struct condition {
+    pthread_cond_t cond;
+};
+
+void condition_init(struct condition *c);
+void condition_release(struct condition *c);
+/* Waits with `l` held; as always, for a predicate in a loop. */
+void condition_wait(struct condition *c, struct lock *l);
+void condition_wake_all(struct condition *c);
+
+static inline UNUSED void cleanup_lock_fn(struct lock **l)
+{
+    if (*l)
+        lock_drop(*l);
+}
+
+static inline UNUSED struct lock *lock_taken(struct lock *l)
+{
+    lock_take(l);
+    return l;
+}
+
+/* Holds `l` until the end of the scope. */
+#define LOCK_SCOPE(l)                                                          \
+    cleanup(lock) struct lock *lock_scope_ UNUSED = lock_taken(l)
+
+#endif

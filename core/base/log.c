@@ -1,0 +1,62 @@
+#include "core/base/log.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+/* Set once by log_configure() before threads start, then read only. */
+static enum log_level max_level = LOG_LEVEL_WARN;
+static const char *debug_list;
+
+void log_configure(enum log_level level, const char *debug_areas)
+{
+    max_level = level;
+    debug_list = debug_areas;
+}
+
+static bool area_listed(const char *area)
+{
+    size_t len = strlen(area);
+
+    for (const char *p = debug_list; p && *p;) {
+        size_t n = strcspn(p, ",");
+
+        if ((n == len && memcmp(p, area, n) == 0) ||
+            (n == 3 && memcmp(p, "all", 3) == 0))
+            return true;
+        p += n + (p[n] == ',');
+    }
+    return false;
+}
+
+bool log_enabled(enum log_level level, const char *area)
+{
+    return level <= max_level || (debug_list && area_listed(area));
+}
+
+void log_write(enum log_level level, const char *area, const char *fmt, ...)
+{
+    static const char *const words[] = {"error: ", "warning: ", "", ""};
+    char line[1024];
+    int saved = errno;
+    int used = 0;
+    va_list ap;
+
+    if (level == LOG_LEVEL_DEBUG)
+        used = snprintf(line, sizeof(line), "firn[%s]: ", area);
+    else
+        used = snprintf(line, sizeof(line), "firn: %s", words[level]);
+
+    va_start(ap, fmt);
+    used += vsnprintf(line + used, sizeof(line) - (size_t)used - 1, fmt, ap);
+    va_end(ap);
+    if ((size_t)used > sizeof(line) - 2)
+        used = sizeof(line) - 2;
+    line[used++] = '\n';
+    if (write(STDERR_FILENO, line, (size_t)used) < 0) {
+        /* Nobody is left to be told. */
+    }
+    errno = saved;
+}

@@ -1,0 +1,30 @@
+/*
+ * frame_codec.h - one-shot zstd, one context a thread. The only zstd.h.
+ */
+#ifndef FIRN_CORE_CODEC_FRAME_CODEC_H
+#define FIRN_CORE_CODEC_FRAME_CODEC_H
+
+#include "core/base/cleanup.h"
+#include "core/base/error.h"
+
+struct frame_codec;
+
+/* `level` as zstd's; used by compress only. */
+int frame_codec_new(int level, struct frame_codec **ret,
+                    struct error *err) NODISCARD;
+void frame_codec_free(struct frame_codec *c);
+
+/* *ret_len is 0 when the result would not be smaller than `len` minus an
+ * eighth: store such a frame raw. `dst` has room for `len` bytes. */
+int frame_codec_compress(struct frame_codec *c, const void *src, size_t len,
+                         void *dst, size_t *ret_len,
+                         struct error *err) NODISCARD;
+/* Exactly `raw_len` bytes must come out; else ERR_CORRUPT. */
+int frame_codec_decompress(struct frame_codec *c, const void *src, size_t len,
+                           void *dst, size_t raw_len,
+                           struct error *err) NODISCARD;
+const char *frame_codec_library_version(void);
+
+DEFINE_CLEANUP(frame_codec, struct frame_codec *, frame_codec_free)
+
+#endif

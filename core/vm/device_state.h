@@ -1,0 +1,34 @@
+/*
+ * device_state.h - what a stream holds besides RAM, kept whole.
+ *
+ * The *device tail* is the run of FULL sections behind RAM, byte for byte as
+ * QEMU sent it: the type byte of the first section included, the closing EOF
+ * byte and the description (VMDESC, JSON) not. The description, once proved
+ * against the tail, gives the table of devices. Owned by the struct.
+ */
+#ifndef FIRN_CORE_VM_DEVICE_STATE_H
+#define FIRN_CORE_VM_DEVICE_STATE_H
+
+#include "core/base/buf.h"
+
+#define DEVICE_TAIL_MAX_BYTES (256u << 20)
+
+struct device_section {
+    char name[256];
+    uint32_t instance;
+    uint32_t version;
+    uint64_t offset; /* of the section's type byte in the tail */
+    uint64_t bytes;  /* whole section: header, body, footer */
+};
+
+struct device_state {
+    struct buf tail;
+    struct buf vmdesc;
+    struct device_section *sections;
+    size_t n_sections;
+    char run_state[101]; /* from the globalstate section: "running", "paused" */
+};
+
+void device_state_release(struct device_state *d);
+
+#endif

@@ -1,0 +1,43 @@
+/*
+ * postcopy_commands.h - the postcopy commands, encoded whole and decoded.
+ *
+ * Each _put_ appends a complete COMMAND section. Pure.
+ */
+#ifndef FIRN_CORE_WIRE_POSTCOPY_COMMANDS_H
+#define FIRN_CORE_WIRE_POSTCOPY_COMMANDS_H
+
+#include "core/base/buf.h"
+
+struct discard_range {
+    uint64_t start; /* bytes in the block */
+    uint64_t bytes;
+};
+
+/* `page_sizes`: all host page sizes of the destination's blocks, or-ed. */
+int postcopy_put_advise(struct buf *b, uint64_t page_sizes,
+                        uint64_t target_page_bytes,
+                        struct error *err) NODISCARD;
+int postcopy_put_discard(struct buf *b, const char *idstr,
+                         const struct discard_range *ranges, size_t n,
+                         struct error *err) NODISCARD;
+int postcopy_put_listen(struct buf *b, struct error *err) NODISCARD;
+int postcopy_put_run(struct buf *b, struct error *err) NODISCARD;
+/* PACKAGED: the command, then `package`. */
+int postcopy_put_packaged(struct buf *b, const struct buf *package,
+                          struct error *err) NODISCARD;
+int postcopy_put_resume(struct buf *b, struct error *err) NODISCARD;
+int postcopy_put_recv_bitmap(struct buf *b, const char *idstr,
+                             struct error *err) NODISCARD;
+
+/* Bodies as a destination reads them; ERR_PROTOCOL with the reason. */
+int postcopy_get_advise(const void *body, size_t len, uint64_t *ret_page_sizes,
+                        uint64_t *ret_target_page_bytes,
+                        struct error *err) NODISCARD;
+/* Calls `range` for each range of a DISCARD body. */
+int postcopy_get_discard(const void *body, size_t len,
+                         int (*range)(void *arg, const char *idstr,
+                                      struct discard_range range,
+                                      struct error *err),
+                         void *arg, struct error *err) NODISCARD;
+
+#endif

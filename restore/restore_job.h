@@ -1,0 +1,56 @@
+/*
+ * restore_job.h - door: bring one snapshot back into a QEMU.
+ *
+ * The caller (the *front*) starts a *keeper* in a session of its own and
+ * listens to it; the keeper starts QEMU and the *pager*, and goes on when the
+ * front is interrupted after `running`.
+ */
+#ifndef FIRN_RESTORE_RESTORE_JOB_H
+#define FIRN_RESTORE_RESTORE_JOB_H
+
+#include "core/base/stopper.h"
+#include "storage/repository.h"
+
+enum restore_on_error { RESTORE_ON_ERROR_HANG = 0, RESTORE_ON_ERROR_KILL };
+
+struct restore_event_running {
+    uint64_t elapsed_ms;
+    uint64_t read_bytes;
+    uint64_t image_bytes;
+    pid_t qemu_pid;
+};
+
+struct restore_event_resident {
+    uint64_t elapsed_ms;
+    uint64_t faults;
+    uint64_t fault_p50_us;
+    uint64_t fault_p99_us;
+    uint64_t prefetched_pages;
+    uint64_t read_bytes;
+};
+
+struct restore_args {
+    struct repository *repository;
+    const char *id;       /* full id */
+    const char *qmp_path; /* into a QEMU that waits; NULL: start one */
+    char *const *command; /* QEMU's argv, NULL-terminated; NULL: the recorded */
+    bool eager;
+    bool detach;
+    bool dry_run;
+    bool disks_changed_ok;
+    enum restore_on_error on_error;
+    struct stopper *stop;
+    void (*running)(void *arg, const struct restore_event_running *e);
+    void (*resident)(void *arg, const struct restore_event_resident *e);
+    void (*note)(void *arg, const char *text);
+    void *arg;
+};
+
+int restore_job_run(const struct restore_args *args,
+                    struct error *err) NODISCARD;
+
+/* Entry of the pager process (`firn pager`, not for people): everything comes
+ * over descriptors and arguments that the keeper sets up. */
+int restore_pager_main(int argc, char **argv, struct error *err) NODISCARD;
+
+#endif

@@ -1,0 +1,51 @@
+/*
+ * snapshot_job.h - door: capture one VM into a repository.
+ *
+ * Runs one snapshot from the QMP socket to the commit. Whatever happens, the
+ * VM ends in the run state in which it was found.
+ */
+#ifndef FIRN_SNAPSHOT_SNAPSHOT_JOB_H
+#define FIRN_SNAPSHOT_SNAPSHOT_JOB_H
+
+#include "core/base/stopper.h"
+#include "storage/repository.h"
+
+enum snapshot_mode {
+    SNAPSHOT_AUTO = 0,
+    SNAPSHOT_STREAM,
+    SNAPSHOT_BACKGROUND,
+};
+
+struct snapshot_progress {
+    const char *phase; /* "connecting", "precopy round 2", "committing", ... */
+    uint64_t done_bytes;
+    uint64_t total_bytes;
+    uint64_t stored_bytes;
+};
+
+struct snapshot_args {
+    struct repository *repository;
+    const char *qmp_path;
+    const char *name; /* NULL: QEMU's -name */
+    enum snapshot_mode mode;
+    uint64_t max_downtime_ms;            /* 0: 300 */
+    uint64_t max_bandwidth_bytes_per_s;  /* 0: no limit */
+    uint64_t timeout_ms;                 /* 0: none */
+    int level;                           /* zstd; 0: default */
+    bool verify;                         /* read all data back before commit */
+    json_t *tags;                        /* object of strings; borrowed */
+    struct stopper *stop;
+    void (*progress)(void *arg, const struct snapshot_progress *p);
+    /* A sentence for the user ("mode background: ..."); may be NULL. */
+    void (*note)(void *arg, const char *text);
+    void *arg;
+};
+
+/* On success `ret` is the snapshot's summary (the caller releases it). A
+ * capture that overshot its downtime budget is complete: 0 as well, and
+ * *ret_over_budget is true. */
+int snapshot_job_run(const struct snapshot_args *args,
+                     struct snapshot_summary *ret, bool *ret_over_budget,
+                     struct error *err) NODISCARD;
+
+#endif
