@@ -1,0 +1,55 @@
+/*
+ * pack_reader.h - a pack's tables, and any frame of it, checked.
+ *
+ * open() reads header, trailer and frame table; the hashes only when asked
+ * for. Damage gives ERR_CORRUPT naming pack, offset and reason. One thread.
+ */
+#ifndef FIRN_STORAGE_PACKS_PACK_READER_H
+#define FIRN_STORAGE_PACKS_PACK_READER_H
+
+#include "core/codec/frame_codec.h"
+#include "storage/packs/pack_writer.h"
+
+struct pack_reader;
+
+int pack_reader_open(int packs_dirfd, const char *id, enum pack_kind kind,
+                     struct pack_reader **ret, struct error *err) NODISCARD;
+void pack_reader_close(struct pack_reader *r);
+
+const char *pack_reader_id(const struct pack_reader *r);
+uint64_t pack_reader_bytes(const struct pack_reader *r);
+uint32_t pack_reader_n_items(const struct pack_reader *r);
+uint32_t pack_reader_n_frames(const struct pack_reader *r);
+uint32_t pack_reader_hash_key_id(const struct pack_reader *r);
+/* Bytes read from the file so far. */
+uint64_t pack_reader_read_bytes(const struct pack_reader *r);
+
+struct pack_place {
+    uint32_t frame;
+    uint32_t slot;      /* item within the frame */
+    uint32_t raw_bytes; /* of the whole frame */
+};
+/* ERR_CORRUPT when the pack has no such item. */
+int pack_reader_place(const struct pack_reader *r, uint32_t item,
+                      struct pack_place *ret, struct error *err) NODISCARD;
+
+/* The raw bytes of a frame into `dst` (room for its raw_bytes). Reads around
+ * it: the neighbours within the window come with the same read and are kept
+ * for the next call. */
+int pack_reader_frame(struct pack_reader *r, uint32_t frame,
+                      struct frame_codec *codec, void *dst,
+                      struct error *err) NODISCARD;
+uint32_t pack_reader_frame_raw_bytes(const struct pack_reader *r,
+                                     uint32_t frame);
+uint32_t pack_reader_frame_first_item(const struct pack_reader *r,
+                                      uint32_t frame);
+/* How far one read reaches; 64 KiB at first, for a linear reader more. */
+void pack_reader_set_window(struct pack_reader *r, size_t bytes);
+
+/* The content hashes of all items, checked; borrowed, kept by the reader. */
+int pack_reader_hashes(struct pack_reader *r, const struct page_hash **ret,
+                       struct error *err) NODISCARD;
+
+DEFINE_CLEANUP(pack_reader, struct pack_reader *, pack_reader_close)
+
+#endif

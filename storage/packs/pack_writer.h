@@ -1,0 +1,61 @@
+/*
+ * pack_writer.h - pages (or blobs) in, one sealed pack out.
+ *
+ * States: OPEN (add), SEALED (nothing more; the file is complete, synced, read
+ * back and compared), LINKED (it has its name). The file is unnamed until
+ * link(): free() before leaves nothing. One thread; uses the ring given.
+ */
+#ifndef FIRN_STORAGE_PACKS_PACK_WRITER_H
+#define FIRN_STORAGE_PACKS_PACK_WRITER_H
+
+#include "core/base/cleanup.h"
+#include "core/base/error.h"
+#include "storage/objects/ring.h"
+#include "storage/packs/page_hash.h"
+
+enum pack_kind { PACK_PAGES = 1, PACK_INDEX = 2 };
+
+#define PACK_ID_LEN       32u /* hex digits */
+#define PACK_TARGET_BYTES (64u << 20)
+
+struct pack_writer_args {
+    int packs_dirfd; /* the folder packs/; borrowed */
+    enum pack_kind kind;
+    struct ring *ring; /* borrowed; one writer at a time uses it */
+    int level;         /* zstd */
+    uint32_t hash_key_id;
+};
+
+struct pack_writer;
+
+int pack_writer_new(const struct pack_writer_args *args,
+                    struct pack_writer **ret, struct error *err) NODISCARD;
+void pack_writer_free(struct pack_writer *w);
+
+/* Adds one page (PAGE_BYTES); *ret_item is its number in the pack. Pages are
+ * gathered into frames of four. ERR_NOSPC when the disk is full. */
+int pack_writer_add_page(struct pack_writer *w, const void *page,
+                         const struct page_hash *hash, uint32_t *ret_item,
+                         struct error *err) NODISCARD;
+/* Adds one blob to an index pack, a frame of its own. */
+int pack_writer_add_blob(struct pack_writer *w, const void *data, size_t len,
+                         const struct page_hash *hash, uint32_t *ret_item,
+                         struct error *err) NODISCARD;
+/* Reads an item back, also one that is still in memory. */
+int pack_writer_read_page(struct pack_writer *w, uint32_t item, void *page,
+                          struct error *err) NODISCARD;
+
+/* Bytes of the file if it were sealed now; full at PACK_TARGET_BYTES. */
+uint64_t pack_writer_bytes(const struct pack_writer *w);
+uint32_t pack_writer_n_items(const struct pack_writer *w);
+const char *pack_writer_id(const struct pack_writer *w);
+
+int pack_writer_seal(struct pack_writer *w, struct error *err) NODISCARD;
+/* Sealed packs only. Makes packs/ab/ if need be and syncs the folders. */
+int pack_writer_link(struct pack_writer *w, struct error *err) NODISCARD;
+/* Undoes link(): for a commit that failed half way. */
+void pack_writer_unlink(struct pack_writer *w);
+
+DEFINE_CLEANUP(pack_writer, struct pack_writer *, pack_writer_free)
+
+#endif
