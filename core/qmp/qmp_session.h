@@ -33,10 +33,14 @@ void qmp_session_close(struct qmp_session *s);
 int qmp_session_fd(const struct qmp_session *s);
 /* The process that listens (SO_PEERCRED at connect time). */
 pid_t qmp_session_peer_pid(const struct qmp_session *s);
+uid_t qmp_session_peer_uid(const struct qmp_session *s);
 /* From the greeting. */
 void qmp_session_version(const struct qmp_session *s, int *ret_major,
                          int *ret_minor, int *ret_micro);
 bool qmp_session_has_oob(const struct qmp_session *s);
+/* Waits end by `stop` from here on: what must be put right after the first
+ * stopper was pulled needs one that was not. */
+void qmp_session_set_stopper(struct qmp_session *s, struct stopper *stop);
 
 /* Executes; `args` (a reference that is taken over; may be NULL) and *ret (the
  * "return" value, owned by the caller; may be NULL). */
@@ -45,6 +49,10 @@ int qmp_execute(struct qmp_session *s, const char *command, json_t *args,
 /* The same out of band. */
 int qmp_execute_oob(struct qmp_session *s, const char *command, json_t *args,
                     json_t **ret, struct error *err) NODISCARD;
+/* The same with a copy of `fd` (`add-fd`). */
+int qmp_execute_with_fd(struct qmp_session *s, const char *command,
+                        json_t *args, int fd, json_t **ret,
+                        struct error *err) NODISCARD;
 /* `getfd`: deposits a copy of `fd` in QEMU under `name`. */
 int qmp_send_fd(struct qmp_session *s, const char *name, int fd,
                 struct error *err) NODISCARD;
