@@ -21,14 +21,23 @@ struct cli {
     struct stopper *stop; /* SIGINT, SIGTERM */
 };
 
+/*
+ * `run` gets argv[0] = the command's name and the words behind it, without the
+ * global options; argv[argc] is NULL.
+ */
 struct command {
     const char *name;
     const char *summary; /* one line for the list of commands */
     const char *usage;   /* "snapshot --qmp SOCKET [options]" */
+    const char *details; /* paragraphs below the options; may be NULL */
     const struct option_spec *options; /* ends with an all-zero entry */
     int (*run)(struct cli *cli, int argc, char **argv, struct error *err);
-    bool hidden; /* not for people: `pager` */
+    bool
+        hidden; /* not for people: `pager`; its words and signals are its own */
 };
+
+/* ERR_UNSUPPORTED when `path` is no folder but a bucket ("s3://..."). */
+int cli_check_location(const char *path, struct error *err) NODISCARD;
 
 /* Opens cli->repo_path; ERR_NOREPO with a hint when none was named. */
 int cli_open_repository(struct cli *cli, struct repository **ret,

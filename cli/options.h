@@ -16,10 +16,12 @@ enum option_kind {
     OPTION_UINT,     /* uint64_t */
     OPTION_SIZE,     /* uint64_t bytes: 64K, 1.5G, 100M (powers of 1024) */
     OPTION_RATE,     /* uint64_t bytes a second: as SIZE, "/s" may follow */
-    OPTION_DURATION, /* uint64_t ms: 300ms, 5s, 2m, 1h; a bare number: seconds */
+    OPTION_DURATION, /* uint64_t ms: 300ms, 5s, 2m, 1h; a bare number: seconds
+                      */
     OPTION_CHOICE,   /* int: index in `choices` */
     OPTION_TAG,      /* json_t *: object, K=V may be repeated; owned */
     OPTION_PERCENT,  /* unsigned, 1 to 100; value may be left out: 100 */
+    OPTION_COUNT,    /* int: one more each time it is given */
 };
 
 struct option_spec {
@@ -32,21 +34,31 @@ struct option_spec {
     const char *const *choices; /* NULL-terminated */
 };
 
-/*
- * Parses argv[1..]; what is no option goes to *ret_rest (into argv, borrowed,
- * NULL-terminated; *ret_n_rest of them). Everything behind `--` is *ret_behind
- * (NULL when there was no `--`). ERR_USAGE names the word that is wrong.
- */
+/* Words that are no options: borrowed from argv, each list ends with NULL. */
 struct option_words {
     char **rest;
     int n_rest;
-    char **behind;
+    char **behind; /* what follows `--`; NULL when there was none */
 };
 
+/* Parses argv[1..argc-1] (argv[argc] is NULL) and sorts the words of argv
+ * anew. ERR_USAGE names the word that is wrong. */
 int options_parse(const struct option_spec *specs, int argc, char **argv,
                   void *values, struct option_words *ret,
                   struct error *err) NODISCARD;
 
+/*
+ * Takes the options of `specs` out of argv[1..], wherever they stand before
+ * `--`, and leaves the other words in their order (*argc shrinks). `others`
+ * are the options that stay: the word behind one that takes a value is never
+ * taken for an option, and what is in neither list is ERR_USAGE. NULL: they
+ * are not known, everything else stays.
+ */
+int options_extract(const struct option_spec *specs,
+                    const struct option_spec *others, int *argc, char **argv,
+                    void *values, struct error *err) NODISCARD;
+
+/* ERR_USAGE says what was expected. */
 int option_parse_size(const char *text, uint64_t *ret,
                       struct error *err) NODISCARD;
 int option_parse_duration(const char *text, uint64_t *ret_ms,

@@ -11,10 +11,15 @@ struct progress;
 
 int progress_new(const struct cli *cli, struct progress **ret,
                  struct error *err) NODISCARD;
-/* Cheap; redraws at most ten times a second. Any thread, one at a time. */
+/* Cheap; redraws at most ten times a second. Any thread. */
 void progress_update(struct progress *p, const char *fmt, ...)
     PRINTF_LIKE(2, 3);
-/* Clears the line. */
+/* A message for people on stderr, a line of its own that progress does not
+ * overwrite; nothing with -q. Any thread. */
+void progress_say(struct progress *p, const char *fmt, ...) PRINTF_LIKE(2, 3);
+/* Clears the line; NULL is fine. */
 void progress_free(struct progress *p);
+
+DEFINE_CLEANUP(progress, struct progress *, progress_free)
 
 #endif
