@@ -1,0 +1,127 @@
+/*
+ * frame_codec.c - zstd without allocation in the hot path.
+ *
+ * Both contexts are made once and keep their workspaces: at a given level the
+ * tables of zstd depend on the length of the input, so only the first call of
+ * a new greatest length allocates. new() makes that call for the usual frame.
+ *
+ * A frame is decompressed only when it is one whole zstd frame that needs no
+ * dictionary: zstd itself would also take several frames in a row and skip
+ * frames that hold no data, so that many byte strings would read the same.
+ */
+#include "core/codec/frame_codec.h"
+
+#include <zstd.h>
+#include <zstd_errors.h>
+
+/* The frame that the packs use most; see the theory above. */
+#define WARM_UP_BYTES 16384u
+
+struct frame_codec {
+    ZSTD_CCtx *compress;
+    ZSTD_DCtx *decompress;
+};
+
+static bool set_parameter(ZSTD_CCtx *c, ZSTD_cParameter p, int value)
+{
+    return !ZSTD_isError(ZSTD_CCtx_setParameter(c, p, value));
+}
+
+static int warm_up(struct frame_codec *c, struct error *err)
+{
+    cleanup_free uint8_t *src = calloc(2, WARM_UP_BYTES);
+    size_t n;
+
+    if (!src)
+        return fail_nomem(err);
+    n = ZSTD_compress2(c->compress, src + WARM_UP_BYTES, WARM_UP_BYTES, src,
+                       WARM_UP_BYTES);
+    return ZSTD_isError(n) ? fail_nomem(err) : 0;
+}
+
+int frame_codec_new(int level, struct frame_codec **ret, struct error *err)
+{
+    cleanup(frame_codec) struct frame_codec *c = NULL;
+    int rc;
+
+    if (level < ZSTD_minCLevel() || level > ZSTD_maxCLevel())
+        return fail(err, ERR_INVALID, "compression level %d is not %d to %d",
+                    level, ZSTD_minCLevel(), ZSTD_maxCLevel());
+    c = calloc(1, sizeof(*c));
+    if (!c)
+        return fail_nomem(err);
+    c->compress = ZSTD_createCCtx();
+    c->decompress = ZSTD_createDCtx();
+    if (!c->compress || !c->decompress)
+        return fail_nomem(err);
+    /* The packs have a checksum of their own for each frame. */
+    if (!set_parameter(c->compress, ZSTD_c_compressionLevel, level) ||
+        !set_parameter(c->compress, ZSTD_c_contentSizeFlag, 1) ||
+        !set_parameter(c->compress, ZSTD_c_checksumFlag, 0))
+        return fail(err, ERR_INVALID, "zstd refuses compression level %d",
+                    level);
+    rc = warm_up(c, err);
+    if (rc < 0)
+        return rc;
+    *ret = steal_ptr(&c);
+    return 0;
+}
+
+void frame_codec_free(struct frame_codec *c)
+{
+    if (!c)
+        return;
+    ZSTD_freeCCtx(c->compress);
+    ZSTD_freeDCtx(c->decompress);
+    free(c);
+}
+
+int frame_codec_compress(struct frame_codec *c, const void *src, size_t len,
+                         void *dst, size_t *ret_len, struct error *err)
+{
+    /* zstd gives up as soon as it would not fit the room it is told of. */
+    size_t room = len - len / 8;
+    size_t n = ZSTD_compress2(c->compress, dst, room, src, len);
+
+    if (!ZSTD_isError(n)) {
+        *ret_len = n < room ? n : 0;
+        return 0;
+    }
+    if (ZSTD_getErrorCode(n) == ZSTD_error_dstSize_tooSmall) {
+        *ret_len = 0;
+        return 0;
+    }
+    if (ZSTD_getErrorCode(n) == ZSTD_error_memory_allocation)
+        return fail_nomem(err);
+    return fail(err, ERR_INVALID, "cannot compress %zu bytes: %s", len,
+                ZSTD_getErrorName(n));
+}
+
+int frame_codec_decompress(struct frame_codec *c, const void *src, size_t len,
+                           void *dst, size_t raw_len, struct error *err)
+{
+    size_t whole = ZSTD_findFrameCompressedSize(src, len);
+    size_t n;
+
+    if (ZSTD_isError(whole))
+        return fail(err, ERR_CORRUPT, "no zstd frame: %s",
+                    ZSTD_getErrorName(whole));
+    if (whole != len)
+        return fail(err, ERR_CORRUPT,
+                    "zstd frame ends after %zu bytes, not after %zu", whole,
+                    len);
+    n = ZSTD_decompressDCtx(c->decompress, dst, raw_len, src, len);
+    if (ZSTD_isError(n))
+        return fail(err, ERR_CORRUPT, "zstd frame does not decompress: %s",
+                    ZSTD_getErrorName(n));
+    if (n != raw_len)
+        return fail(err, ERR_CORRUPT,
+                    "zstd frame gives %zu bytes, %zu were expected", n,
+                    raw_len);
+    return 0;
+}
+
+const char *frame_codec_library_version(void)
+{
+    return ZSTD_versionString();
+}
