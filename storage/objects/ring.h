@@ -33,14 +33,29 @@ int ring_take_buffer(struct ring *r, uint8_t **ret,
                      struct error *err) NODISCARD;
 /* Gives a buffer back unused. */
 void ring_give_buffer(struct ring *r, uint8_t *buffer);
-/* Queues a write of a taken buffer and gives the buffer back when it is done.
- * An error of an earlier write may be told here, by take or by wait. */
+/* Queues a write of a taken buffer and gives the buffer back when it is done
+ * (or failed). An error of an earlier write may be told here, by take or by
+ * wait; take and write go on telling it until wait has. */
 int ring_write(struct ring *r, int fd, uint8_t *buffer, size_t len,
                uint64_t offset, struct error *err) NODISCARD;
-/* Waits for everything in flight. */
+/* Waits for everything in flight. Tells the first error since the last wait and
+ * forgets it: after it the ring is idle and may be used for another file. */
 int ring_wait(struct ring *r, struct error *err) NODISCARD;
 /* Waits, then fsyncs. */
 int ring_sync(struct ring *r, int fd, struct error *err) NODISCARD;
+
+/* What was done so far, for tests and figures. */
+struct ring_stats {
+    uint64_t writes;    /* ring_write() calls carried out or in flight */
+    uint64_t bytes;     /* of them, taken by the kernel */
+    uint64_t submits;   /* batches handed to the kernel; 0 without uring */
+    uint64_t continued; /* rests sent again after short or broken writes */
+    uint64_t syncs;
+    unsigned most_in_flight;
+    bool registered; /* the buffers are known to the kernel */
+};
+
+void ring_stats(const struct ring *r, struct ring_stats *ret);
 
 DEFINE_CLEANUP(ring, struct ring *, ring_free)
 
