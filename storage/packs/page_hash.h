@@ -29,6 +29,12 @@ static inline bool page_hash_equal(struct page_hash a, struct page_hash b)
     return a.low == b.low && a.high == b.high;
 }
 
+/* The 16 bytes that stand for a hash in files: high half first, big-endian. */
+#define PAGE_HASH_BYTES 16u
+void page_hash_store(uint8_t ret[static PAGE_HASH_BYTES],
+                     struct page_hash hash);
+struct page_hash page_hash_load(const uint8_t stored[static PAGE_HASH_BYTES]);
+
 /* XXH3-64 with a seed; XXH3-128 with a seed. */
 uint64_t checksum64(const void *data, size_t len, uint64_t seed);
 struct page_hash checksum128(const void *data, size_t len, uint64_t seed);
