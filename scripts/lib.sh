@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Shell helpers for the scripts of this folder; source it, do not run it.
 #
 #   . "$(dirname "$0")/lib.sh"
@@ -6,6 +7,7 @@
 # Functions: say, die, as_root, need_packages. Variable: FIRN_ROOT.
 
 # The root of the repository, absolute.
+# shellcheck disable=SC2034 # for those who source this
 FIRN_ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 
 # What building, testing and the demo need.
