@@ -8,9 +8,10 @@ static const struct option_spec options[] = {{0}};
 static int find_path(const struct cli *cli, const struct option_words *words,
                      const char **ret, struct error *err)
 {
-    if (words->n_rest > 1)
-        return fail(err, ERR_USAGE, "more than one repository: '%s'",
-                    words->rest[1]);
+    int rc = options_check_words(words, 0, 1, "REPO", err);
+
+    if (rc < 0)
+        return rc;
     *ret = words->n_rest == 1 ? words->rest[0] : cli->repo_path;
     if (!*ret)
         return fail(err, ERR_USAGE, "no repository was named");
@@ -21,7 +22,7 @@ static int run(struct cli *cli, int argc, char **argv, struct error *err)
 {
     cleanup(repository) struct repository *repository = NULL;
     struct option_words words;
-    const char *path;
+    const char *path = NULL;
     int rc = options_parse(options, argc, argv, NULL, &words, err);
 
     if (rc == 0)

@@ -9,6 +9,8 @@ static int run(struct cli *cli, int argc, char **argv, struct error *err)
     struct option_words words;
     int rc = options_parse(options, argc, argv, NULL, &words, err);
 
+    if (rc == 0)
+        rc = options_check_words(&words, 0, 0, "", err);
     if (rc < 0)
         return rc;
     if (cli->json)

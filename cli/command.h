@@ -19,6 +19,8 @@ struct cli {
     bool quiet;
     int verbose;
     struct stopper *stop; /* SIGINT, SIGTERM */
+    bool error_told;      /* set by a command: its last JSON object says what
+                             is wrong, an error object would be one too many */
 };
 
 /*

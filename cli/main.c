@@ -217,7 +217,8 @@ static int run(struct cli *cli, int argc, char **argv, struct error *err)
     int rc = extract_globals(argc, argv, at, &g, &left, err);
 
     if (rc < 0 && !err->hint[0])
-        error_hint(err, "'firn help' lists the options");
+        error_hint(err, command ? "see 'firn help %s'" : "see 'firn help'",
+                   name);
     if (rc < 0)
         return rc;
     *cli = (struct cli){
@@ -249,7 +250,7 @@ static int run(struct cli *cli, int argc, char **argv, struct error *err)
 /* The last line on stdout, for programs; the text on stderr, for people. */
 static void print_error(const struct cli *cli, const struct error *why)
 {
-    if (cli->json) {
+    if (cli->json && !cli->error_told) {
         struct error ignored;
 
         if (output_json(json_pack("{s:s, s:s, s:o, s:o}", "type", "error",
@@ -258,9 +259,9 @@ static void print_error(const struct cli *cli, const struct error *why)
                                   json_text(why->hint)),
                         &ignored) < 0)
             output_message("firn: %s\n", ignored.message);
-        if (cli->quiet)
-            return;
     }
+    if (cli->json && cli->quiet)
+        return;
     output_message("firn: %s%s%s\n", why->message,
                    why->hint[0] ? "\n  hint: " : "", why->hint);
 }

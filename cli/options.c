@@ -167,6 +167,19 @@ int options_parse(const struct option_spec *specs, int argc, char **argv,
     return 0;
 }
 
+int options_check_words(const struct option_words *words, int min, int max,
+                        const char *what, struct error *err)
+{
+    if (words->n_rest < min)
+        return fail(err, ERR_USAGE, "%s is missing", what);
+    if (words->n_rest > max)
+        return fail(err, ERR_USAGE, "one word too many: '%s'",
+                    words->rest[max]);
+    if (words->behind)
+        return fail(err, ERR_USAGE, "nothing can stand behind '--' here");
+    return 0;
+}
+
 /* How many words the option at argv[i] takes that stays where it is. */
 static int kept_words(const struct option_spec *others, char **argv, int i)
 {

@@ -47,6 +47,11 @@ int options_parse(const struct option_spec *specs, int argc, char **argv,
                   void *values, struct option_words *ret,
                   struct error *err) NODISCARD;
 
+/* At least `min` and at most `max` words that are no options, and no `--`;
+ * `what` names a missing word ("SNAP"). ERR_USAGE. */
+int options_check_words(const struct option_words *words, int min, int max,
+                        const char *what, struct error *err) NODISCARD;
+
 /*
  * Takes the options of `specs` out of argv[1..], wherever they stand before
  * `--`, and leaves the other words in their order (*argc shrinks). `others`

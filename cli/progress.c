@@ -74,6 +74,13 @@ static void set_text(struct progress *p, const char *text)
     p->changed = true;
 }
 
+static void touch(struct progress *p)
+{
+    LOCK_SCOPE(&p->lock);
+
+    p->changed = true;
+}
+
 /* The text, and whether it has changed since the last call. */
 static bool take_text(struct progress *p, char text[static TEXT_BYTES])
 {
@@ -203,7 +210,15 @@ void progress_say(struct progress *p, const char *fmt, ...)
     va_end(ap);
     output_mask(text);
     write_line(p, text, "\n");
-    wake(p);
+    touch(p);
+}
+
+void progress_clear(struct progress *p)
+{
+    if (!p->drawn)
+        return;
+    write_line(p, "", "");
+    touch(p);
 }
 
 void progress_free(struct progress *p)

@@ -17,7 +17,10 @@ void progress_update(struct progress *p, const char *fmt, ...)
 /* A message for people on stderr, a line of its own that progress does not
  * overwrite; nothing with -q. Any thread. */
 void progress_say(struct progress *p, const char *fmt, ...) PRINTF_LIKE(2, 3);
-/* Clears the line; NULL is fine. */
+/* Clears the line, which comes back with the next redraw: for data that goes
+ * to the same terminal. */
+void progress_clear(struct progress *p);
+/* Clears the line for good; NULL is fine. */
 void progress_free(struct progress *p);
 
 DEFINE_CLEANUP(progress, struct progress *, progress_free)

@@ -1,0 +1,29 @@
+/*
+ * show.h - all that is known of one snapshot, gathered for `show`.
+ *
+ * The caller owns the struct and the reader behind it. `facts` are masked:
+ * no secret of a command line is in here.
+ */
+#ifndef FIRN_CLI_SHOW_H
+#define FIRN_CLI_SHOW_H
+
+#include "cli/memory_map.h"
+
+struct show {
+    struct snapshot_reader *reader; /* borrowed */
+    struct memory_map *maps;        /* one a block */
+    json_t *facts;
+    bool with_map;
+};
+
+int show_init(struct show *s, struct snapshot_reader *reader, bool with_map,
+              struct stopper *stop, struct error *err) NODISCARD;
+void show_release(struct show *s);
+
+/* One object with everything; the caller owns *ret. */
+int show_json(const struct show *s, json_t **ret, struct error *err) NODISCARD;
+
+/* The same for people, on stdout. */
+int show_print(const struct show *s, struct error *err) NODISCARD;
+
+#endif

@@ -1,0 +1,250 @@
+#include <inttypes.h>
+
+#include "cli/output.h"
+#include "cli/show.h"
+#include "cli/summary.h"
+
+/* "  machine       pc-i440fx-10.0": facts stand in one column. */
+#define FACT "  %-13s "
+
+static void print_vm(const struct snapshot_summary *s, const json_t *facts)
+{
+    output_text(FACT "%s%s%s%s\n", "VM", s->vm, s->vm_uuid[0] ? " (" : "",
+                s->vm_uuid, s->vm_uuid[0] ? ")" : "");
+    output_text(FACT "%s, QEMU %s, %s\n", "machine", s->machine,
+                s->qemu_version, json_path_str(facts, "accelerator", "?"));
+    output_text(FACT "%" PRId64 " x %s\n", "CPUs",
+                json_path_int(facts, "cpus.count", 0),
+                json_path_str(facts, "cpus.model", "?"));
+    output_text(FACT "%s\n", "host", json_path_str(facts, "process.host", "?"));
+}
+
+static void print_capture(const struct snapshot_summary *s)
+{
+    char time[32], downtime[32], duration[32];
+
+    output_text(FACT "%s\n", "time", output_time(s->time_ns, time));
+    output_text(FACT "%s, VM %s, %u round%s, %u channel%s\n", "mode", s->mode,
+                s->run_state, s->rounds, s->rounds == 1 ? "" : "s", s->channels,
+                s->channels == 1 ? "" : "s");
+    output_text(FACT "%s of %s\n", "downtime",
+                output_duration(s->downtime_ms, downtime),
+                output_duration(s->duration_ms, duration));
+}
+
+static int print_sizes(const struct show *s, struct error *err)
+{
+    const struct snapshot_summary *sum = snapshot_reader_summary(s->reader);
+    cleanup_buf struct buf tags = BUF_INIT;
+    char a[32], b[32], c[32];
+    int rc = summary_append_tags(sum->tags, &tags, err);
+
+    output_text(FACT "%s: %" PRIu64 " pages, %" PRIu64 " zero, %" PRIu64
+                     " duplicate, %" PRIu64 " stored\n",
+                "RAM", output_size(sum->ram_bytes, a), sum->pages_total,
+                sum->pages_zero, sum->pages_duplicate, sum->pages_stored);
+    if (sum->pages_superseded > 0)
+        output_text(FACT "%" PRIu64 " pages, sent again later\n", "superseded",
+                    sum->pages_superseded);
+    if (sum->pages_unseen > 0)
+        output_text(FACT "%" PRIu64 " pages, recorded as zero\n", "never sent",
+                    sum->pages_unseen);
+    output_text(FACT "%s new, whole image %s, devices %s\n", "stored",
+                output_size(sum->stored_bytes, a),
+                output_size(snapshot_reader_image_bytes(s->reader), b),
+                output_size(sum->device_bytes, c));
+    if (tags.len > 0)
+        output_text(FACT "%s\n", "tags", buf_str(&tags));
+    return rc;
+}
+
+static int print_blocks(const struct show *s, struct error *err)
+{
+    static const char *const headings[] = {"BLOCK", ">SIZE", ">ZERO", ">DATA"};
+    const struct ramblock_list *blocks = snapshot_reader_blocks(s->reader);
+    cleanup(output_table) struct output_table *table = NULL;
+    int rc = output_table_new(headings, ARRAY_LEN(headings), &table, err);
+
+    for (uint32_t i = 0; rc == 0 && i < blocks->n; i++) {
+        const struct memory_map *m = &s->maps[i];
+        char size[32], zero[32], data[32];
+
+        snprintf(zero, sizeof(zero), "%" PRIu64, m->pages - m->data_pages);
+        snprintf(data, sizeof(data), "%" PRIu64, m->data_pages);
+        output_size(blocks->blocks[i].used_bytes, size);
+        rc = output_table_row(table,
+                              (const char *const[]){blocks->blocks[i].idstr,
+                                                    size, zero, data},
+                              err);
+    }
+    if (rc < 0)
+        return rc;
+    output_text("\n");
+    output_table_print(table);
+    return 0;
+}
+
+static void print_map(const char *name, const struct memory_map *m)
+{
+    char size[32];
+
+    output_text("\n%s, a character is %s: . zero  - + * some  # all data\n",
+                name, output_size(m->cell_pages * PAGE_BYTES, size));
+    for (uint32_t i = 0; i < m->n_cells; i++) {
+        if (i % MEMORY_MAP_COLUMNS == 0)
+            output_text("%12" PRIx64 " ", i * m->cell_pages * PAGE_BYTES);
+        output_text("%c%s", memory_map_char(m, i),
+                    (i + 1) % MEMORY_MAP_COLUMNS == 0 || i + 1 == m->n_cells
+                        ? "\n"
+                        : "");
+    }
+}
+
+static int print_devices(const struct show *s, struct error *err)
+{
+    static const char *const headings[] = {"DEVICE", ">INSTANCE", ">VERSION",
+                                           ">BYTES"};
+    const struct device_state *devices = snapshot_reader_devices(s->reader);
+    cleanup(output_table) struct output_table *table = NULL;
+    int rc = output_table_new(headings, ARRAY_LEN(headings), &table, err);
+
+    for (size_t i = 0; rc == 0 && i < devices->n_sections; i++) {
+        const struct device_section *d = &devices->sections[i];
+        char instance[32], version[32], bytes[32];
+
+        snprintf(instance, sizeof(instance), "%u", d->instance);
+        snprintf(version, sizeof(version), "%u", d->version);
+        snprintf(bytes, sizeof(bytes), "%" PRIu64, d->bytes);
+        rc = output_table_row(
+            table, (const char *const[]){d->name, instance, version, bytes},
+            err);
+    }
+    if (rc < 0 || devices->n_sections == 0)
+        return rc;
+    output_text("\n");
+    output_table_print(table);
+    return 0;
+}
+
+static int print_packs(const struct show *s, struct error *err)
+{
+    static const char *const headings[] = {"PACK", "KIND", ">SIZE"};
+    cleanup(output_table) struct output_table *table = NULL;
+    size_t n;
+    const struct snapshot_pack *packs = snapshot_reader_packs(s->reader, &n);
+    int rc = output_table_new(headings, ARRAY_LEN(headings), &table, err);
+
+    for (size_t i = 0; rc == 0 && i < n; i++) {
+        char size[32];
+
+        rc = output_table_row(
+            table,
+            (const char *const[]){packs[i].id,
+                                  packs[i].index ? "index" : "pages",
+                                  output_size(packs[i].bytes, size)},
+            err);
+    }
+    if (rc < 0 || n == 0)
+        return rc;
+    output_text("\n");
+    output_table_print(table);
+    return 0;
+}
+
+static int print_disks(const json_t *facts, struct error *err)
+{
+    static const char *const headings[] = {"DISK", "NODE", ">SIZE", "ACCESS"};
+    const json_t *disks = json_object_get(facts, "disks");
+    cleanup(output_table) struct output_table *table = NULL;
+    const json_t *disk;
+    size_t i;
+    int rc = output_table_new(headings, ARRAY_LEN(headings), &table, err);
+
+    json_array_foreach(disks, i, disk)
+    {
+        bool present = json_path_bool(disk, "present", false);
+        char size[32] = "-";
+
+        if (present)
+            output_size((uint64_t)json_path_int(disk, "size_bytes", 0), size);
+        if (rc == 0)
+            rc = output_table_row(
+                table,
+                (const char *const[]){json_path_str(disk, "path", "?"),
+                                      json_path_str(disk, "node", ""), size,
+                                      json_path_bool(disk, "read_only", false)
+                                          ? "read only"
+                                          : "read, write"},
+                err);
+    }
+    if (rc < 0 || json_array_size(disks) == 0)
+        return rc;
+    output_text("\n");
+    output_table_print(table);
+    return 0;
+}
+
+/* Options and their values on one line each, quoted where a shell needs it. */
+static void print_argument(const char *text)
+{
+    static const char safe[] = "abcdefghijklmnopqrstuvwxyz"
+                               "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+                               "0123456789-_=+:,./@%^";
+
+    if (text[0] && text[strspn(text, safe)] == '\0') {
+        output_text("%s", text);
+        return;
+    }
+    output_text("'");
+    for (; *text; text++)
+        output_text(*text == '\'' ? "'\\''" : "%c", *text);
+    output_text("'");
+}
+
+static void print_command_line(const json_t *facts)
+{
+    const json_t *argv = json_path(facts, "process.argv");
+    const json_t *word;
+    size_t i;
+
+    if (json_array_size(argv) == 0)
+        return;
+    output_text("\nCOMMAND LINE in %s\n ",
+                json_path_str(facts, "process.cwd", "?"));
+    json_array_foreach(argv, i, word)
+    {
+        const char *text = json_string_value(word);
+
+        if (!text)
+            continue;
+        output_text("%s", i > 0 && text[0] == '-' ? " \\\n    " : " ");
+        print_argument(text);
+    }
+    output_text("\n");
+}
+
+int show_print(const struct show *s, struct error *err)
+{
+    const struct snapshot_summary *sum = snapshot_reader_summary(s->reader);
+    const struct ramblock_list *blocks = snapshot_reader_blocks(s->reader);
+    int rc;
+
+    output_text("snapshot %s\n", sum->id);
+    print_vm(sum, s->facts);
+    print_capture(sum);
+    rc = print_sizes(s, err);
+    if (rc == 0)
+        rc = print_blocks(s, err);
+    for (uint32_t i = 0; rc == 0 && s->with_map && i < blocks->n; i++)
+        print_map(blocks->blocks[i].idstr, &s->maps[i]);
+    if (rc == 0)
+        rc = print_devices(s, err);
+    if (rc == 0)
+        rc = print_packs(s, err);
+    if (rc == 0)
+        rc = print_disks(s->facts, err);
+    if (rc < 0)
+        return rc;
+    print_command_line(s->facts);
+    return output_flush(err);
+}

@@ -1,0 +1,53 @@
+#include "cli/summary.h"
+
+#include "core/base/clock.h"
+
+static json_t *pages_json(const struct snapshot_summary *s)
+{
+    return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I}", "total",
+                     (json_int_t)s->pages_total, "zero",
+                     (json_int_t)s->pages_zero, "duplicate",
+                     (json_int_t)s->pages_duplicate, "stored",
+                     (json_int_t)s->pages_stored, "superseded",
+                     (json_int_t)s->pages_superseded, "unseen",
+                     (json_int_t)s->pages_unseen);
+}
+
+json_t *summary_json(const struct snapshot_summary *s)
+{
+    char time[32];
+
+    clock_format_utc(s->time_ns, time);
+    return json_pack("{s:s, s:s, s:o, s:s, s:s, s:s, s:s, s:o, s:o,"
+                     " s:I, s:I, s:I, s:I, s:I, s:o, s:I, s:I, s:o}",
+                     "type", "snapshot", "id", s->id, "vm", json_text(s->vm),
+                     "vm_uuid", s->vm_uuid, "time", time, "mode", s->mode,
+                     "run_state", s->run_state, "machine",
+                     json_text(s->machine), "qemu_version",
+                     json_text(s->qemu_version), "downtime_ms",
+                     (json_int_t)s->downtime_ms, "duration_ms",
+                     (json_int_t)s->duration_ms, "rounds",
+                     (json_int_t)s->rounds, "channels", (json_int_t)s->channels,
+                     "ram_bytes", (json_int_t)s->ram_bytes, "pages",
+                     pages_json(s), "stored_bytes", (json_int_t)s->stored_bytes,
+                     "device_bytes", (json_int_t)s->device_bytes, "tags",
+                     s->tags ? json_incref(s->tags) : json_object());
+}
+
+int summary_append_tags(const json_t *tags, struct buf *ret, struct error *err)
+{
+    const char *between = "";
+    const char *key;
+    json_t *value;
+
+    json_object_foreach((json_t *)tags, key, value)
+    {
+        int rc = buf_printf(ret, err, "%s%s=%s", between, key,
+                            json_string_value(value) ? json_string_value(value)
+                                                     : "?");
+        if (rc < 0)
+            return rc;
+        between = ", ";
+    }
+    return 0;
+}

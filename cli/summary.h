@@ -1,0 +1,17 @@
+/*
+ * summary.h - a snapshot's summary as JSON and as words. Pure.
+ */
+#ifndef FIRN_CLI_SUMMARY_H
+#define FIRN_CLI_SUMMARY_H
+
+#include "storage/repository.h"
+
+/* A new object with every field under the names that `snapshot` and `show`
+ * print, "type" first; NULL without memory. */
+json_t *summary_json(const struct snapshot_summary *s);
+
+/* "a=1, b=2" appended, nothing without tags. */
+int summary_append_tags(const json_t *tags, struct buf *ret,
+                        struct error *err) NODISCARD;
+
+#endif
