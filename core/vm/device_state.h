@@ -5,6 +5,10 @@
  * QEMU sent it: the type byte of the first section included, the closing EOF
  * byte and the description (VMDESC, JSON) not. The description, once proved
  * against the tail, gives the table of devices. Owned by the struct.
+ *
+ * QEMU 8.0 and later save virtio-mem's layout as a FULL section *before* RAM:
+ * such sections are in `early`, in the same form, and a restore must send them
+ * before the RAM block list is followed by pages.
  */
 #ifndef FIRN_CORE_VM_DEVICE_STATE_H
 #define FIRN_CORE_VM_DEVICE_STATE_H
@@ -24,8 +28,10 @@ struct device_section {
 struct device_state {
     struct buf tail;
     struct buf vmdesc;
-    struct device_section *sections;
+    struct buf early; /* FULL sections that came before RAM; mostly empty */
+    struct device_section *sections; /* of `tail` */
     size_t n_sections;
+    size_t n_searched;   /* of these, found by search: sizes did not add up */
     char run_state[101]; /* from the globalstate section: "running", "paused" */
 };
 

@@ -11,8 +11,11 @@
 #include "core/base/error.h"
 #include "core/vm/page.h"
 
-#define RAMBLOCK_MAX        4096u /* more blocks than this are refused */
-#define RAMBLOCK_NOT_FOUND  UINT32_MAX
+#define RAMBLOCK_MAX       4096u /* more blocks than this are refused */
+#define RAMBLOCK_NOT_FOUND UINT32_MAX
+
+/* All blocks together; what allocates by a list's size is bounded by it. */
+#define RAMBLOCK_MAX_BYTES (UINT64_C(64) << 40)
 
 struct ramblock {
     char idstr[256];
@@ -28,7 +31,8 @@ struct ramblock_list {
 
 void ramblock_list_release(struct ramblock_list *l);
 
-/* ERR_PROTOCOL: name taken or empty, length no multiple of a page, too many. */
+/* ERR_PROTOCOL: name taken or empty, length no multiple of a page, too many
+ * blocks, too many bytes. */
 int ramblock_list_add(struct ramblock_list *l, const struct ramblock *block,
                       struct error *err) NODISCARD;
 

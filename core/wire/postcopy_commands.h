@@ -13,10 +13,14 @@ struct discard_range {
     uint64_t bytes;
 };
 
+/* The most ranges in one DISCARD; the length of a command has 16 bits. */
+#define POSTCOPY_DISCARD_RANGES_MAX 4000u
+
 /* `page_sizes`: all host page sizes of the destination's blocks, or-ed. */
 int postcopy_put_advise(struct buf *b, uint64_t page_sizes,
                         uint64_t target_page_bytes,
                         struct error *err) NODISCARD;
+/* ERR_INVALID: no range, or more than POSTCOPY_DISCARD_RANGES_MAX. */
 int postcopy_put_discard(struct buf *b, const char *idstr,
                          const struct discard_range *ranges, size_t n,
                          struct error *err) NODISCARD;
@@ -39,5 +43,9 @@ int postcopy_get_discard(const void *body, size_t len,
                                       struct discard_range range,
                                       struct error *err),
                          void *arg, struct error *err) NODISCARD;
+
+/* The block whose received bitmap is asked for. */
+int postcopy_get_recv_bitmap(const void *body, size_t len, char ret[static 256],
+                             struct error *err) NODISCARD;
 
 #endif

@@ -6,8 +6,12 @@
  * are calls of the ops table, in stream order, from inside feed(). No I/O, no
  * clock, no thread: one thread at a time. Every input is untrusted: what does
  * not fit ends in ERR_PROTOCOL (or ERR_UNSUPPORTED for things QEMU may send
- * but firn does not take) with the stream offset and the reason. An op that
- * returns an error ends the decoding with that error.
+ * but firn does not take; ERR_INCOMPATIBLE for a device that cannot be
+ * captured) with the stream offset and the reason. An op that returns an error
+ * ends the decoding with that error; every later feed gives it again.
+ *
+ * Sections are read by the handlers of a registry: `ram` and virtio-mem's
+ * layout are there from the start, others can be added before the first byte.
  */
 #ifndef FIRN_CORE_WIRE_STREAM_DECODER_H
 #define FIRN_CORE_WIRE_STREAM_DECODER_H
@@ -15,6 +19,7 @@
 #include "core/vm/device_state.h"
 #include "core/vm/machine_config.h"
 #include "core/vm/ramblock.h"
+#include "core/vm/section_registry.h"
 
 struct stream_decoder_ops {
     /* CONFIG was read. May be NULL. */
@@ -32,8 +37,7 @@ struct stream_decoder_ops {
     int (*page)(void *arg, uint32_t block, pgno_t pgno, const uint8_t *data,
                 struct error *err);
     /* A page that is all zero. */
-    int (*zero_page)(void *arg, uint32_t block, pgno_t pgno,
-                     struct error *err);
+    int (*zero_page)(void *arg, uint32_t block, pgno_t pgno, struct error *err);
     /* An XBZRLE delta: apply it to the page's present content (which the
      * callee writes into `page`, PAGE_BYTES, first). NULL: such records are
      * refused with ERR_UNSUPPORTED. After it, page() is called with the
@@ -67,24 +71,34 @@ void stream_decoder_free(struct stream_decoder *d);
 int stream_decoder_feed(struct stream_decoder *d, const void *data, size_t len,
                         struct error *err) NODISCARD;
 
-/* The device tail is proved and ends exactly at the last byte fed. With a
- * return path QEMU then waits for SHUT; asked after each feed. Cheap. */
+/*
+ * The device tail is proved and ends exactly at the last byte fed. With a
+ * return path QEMU then waits for SHUT; asked after each feed, best when the
+ * socket has nothing more to give at once. Cheap. Should bytes follow all the
+ * same, it is false again.
+ */
 bool stream_decoder_complete(struct stream_decoder *d);
 
-/* The peer closed: 0 when complete, else ERR_PROTOCOL saying what is missing. */
+/* The peer closed: 0 when complete, else ERR_PROTOCOL saying what is missing,
+ * or the error that ended the decoding. */
 int stream_decoder_finish(struct stream_decoder *d,
                           struct error *err) NODISCARD;
 
 /* Valid once their events came (device state: once complete); borrowed. */
-const struct machine_config *stream_decoder_config(
-    const struct stream_decoder *d);
-const struct ramblock_list *stream_decoder_blocks(
-    const struct stream_decoder *d);
-const struct device_state *stream_decoder_device_state(
-    const struct stream_decoder *d);
+const struct machine_config *
+stream_decoder_config(const struct stream_decoder *d);
+const struct ramblock_list *
+stream_decoder_blocks(const struct stream_decoder *d);
+const struct device_state *
+stream_decoder_device_state(const struct stream_decoder *d);
 uint32_t stream_decoder_ram_section_id(const struct stream_decoder *d);
-const struct stream_decoder_stats *stream_decoder_stats(
-    const struct stream_decoder *d);
+const struct stream_decoder_stats *
+stream_decoder_stats(const struct stream_decoder *d);
+/* The RAM setup section held a MULTIFD_FLUSH: with multifd channels, sync at
+ * each of these; otherwise at the end of each section. */
+bool stream_decoder_flush_in_setup(const struct stream_decoder *d);
+/* The handlers of sections; add to it only before the first feed. */
+struct section_registry *stream_decoder_sections(struct stream_decoder *d);
 
 DEFINE_CLEANUP(stream_decoder, struct stream_decoder *, stream_decoder_free)
 

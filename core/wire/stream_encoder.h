@@ -11,6 +11,7 @@
 #include "core/base/buf.h"
 #include "core/vm/machine_config.h"
 #include "core/vm/ramblock.h"
+#include "core/vm/section_registry.h"
 
 /* Magic and version. */
 int stream_put_header(struct buf *b, struct error *err) NODISCARD;
@@ -34,6 +35,26 @@ int stream_put_ram_section(struct buf *b, uint32_t section_id, bool end,
 /* EOS and footer. */
 int stream_put_ram_section_end(struct buf *b, uint32_t section_id,
                                struct error *err) NODISCARD;
+
+/* Any section: START or FULL with its names, and the footer of any part. */
+struct section_name {
+    uint32_t section_id;
+    const char *idstr;
+    uint32_t instance;
+    uint32_t version;
+};
+int stream_put_section_start(struct buf *b, const struct section_name *name,
+                             bool full, struct error *err) NODISCARD;
+int stream_put_section_footer(struct buf *b, uint32_t section_id,
+                              struct error *err) NODISCARD;
+/* The framing for a section registry's save side, written to `b`. */
+struct section_sink stream_section_sink(struct buf *b);
+
+/* Bodies: the block list of START; EOS of any. */
+int ram_put_block_list(struct buf *b, const struct ramblock_list *blocks,
+                       bool with_page_sizes, struct error *err) NODISCARD;
+int ram_put_eos(struct buf *b, struct error *err) NODISCARD;
+
 int stream_put_eof(struct buf *b, struct error *err) NODISCARD;
 int stream_put_vmdesc(struct buf *b, const struct buf *vmdesc,
                       struct error *err) NODISCARD;
@@ -53,5 +74,10 @@ size_t ram_encoder_page(struct ram_encoder *e, const char *idstr, pgno_t pgno,
 /* A whole zero record (header and its closing byte). */
 size_t ram_encoder_zero(struct ram_encoder *e, const char *idstr, pgno_t pgno,
                         uint8_t ret[static RAM_RECORD_HEADER_MAX + 1]);
+
+/* A whole XBZRLE record, appended to `b`. */
+int ram_encoder_put_xbzrle(struct ram_encoder *e, const char *idstr,
+                           pgno_t pgno, const struct buf *delta, struct buf *b,
+                           struct error *err) NODISCARD;
 
 #endif

@@ -1,0 +1,10 @@
+#include "core/vm/device_state.h"
+
+void device_state_release(struct device_state *d)
+{
+    buf_release(&d->tail);
+    buf_release(&d->vmdesc);
+    buf_release(&d->early);
+    free(d->sections);
+    *d = (struct device_state){0};
+}
