@@ -1,0 +1,90 @@
+/*
+ * manifest.h - the object that is a snapshot: one SQLite database and a footer.
+ *
+ * The object is read whole into memory and its checksum verified before SQLite
+ * sees a byte; every row is then checked for itself. Open ones live in memory
+ * only, and are for one thread. manifest_builder.h makes them.
+ */
+#ifndef FIRN_STORAGE_MANIFEST_H
+#define FIRN_STORAGE_MANIFEST_H
+
+#include "core/vm/device_state.h"
+#include "core/vm/machine_config.h"
+#include "core/vm/ramblock.h"
+#include "storage/pack_set.h"
+#include "storage/packs/pack_writer.h"
+#include "storage/repository.h"
+
+#define MANIFEST_FOOTER_BYTES   64u
+#define MANIFEST_SCHEMA_VERSION 1
+#define MANIFEST_MAX_BYTES      (UINT64_C(1) << 30)
+#define MANIFEST_MAX_PACKS      (1u << 24)
+#define MANIFEST_MAX_DEVICES    65536u
+#define MANIFEST_MAX_CONFIG     (1u << 20)
+
+struct manifest_pack {
+    char id[PACK_ID_LEN + 1];
+    enum pack_kind kind;
+    uint64_t bytes;
+    uint32_t items; /* in the whole pack */
+    uint32_t used;  /* of those, by this snapshot */
+};
+
+struct manifest_segment {
+    uint64_t segno;
+    uint32_t pack; /* number in the manifest */
+    uint32_t item;
+    uint64_t checksum;
+};
+
+struct manifest;
+
+/* ERR_NOTFOUND, ERR_CORRUPT, or ERR_FORMAT when its version is not known. */
+int manifest_open(int snapshots_dirfd, const char *id, struct manifest **ret,
+                  struct error *err) NODISCARD;
+void manifest_close(struct manifest *m);
+/* The summary alone: for lists. The caller releases it. */
+int manifest_read_summary(int snapshots_dirfd, const char *id,
+                          struct snapshot_summary *ret,
+                          struct error *err) NODISCARD;
+
+/* Borrowed, live as long as the manifest. */
+const struct snapshot_summary *manifest_summary(const struct manifest *m);
+const struct ramblock_list *manifest_blocks(const struct manifest *m);
+const struct machine_config *manifest_config(const struct manifest *m);
+const struct device_state *manifest_devices(const struct manifest *m);
+const json_t *manifest_facts(const struct manifest *m);
+uint32_t manifest_ram_section_id(const struct manifest *m);
+const struct manifest_pack *manifest_packs(const struct manifest *m,
+                                           uint32_t *ret_n);
+/* The number of a pack by its id, or PACK_SET_NONE. */
+uint32_t manifest_pack_number(const struct manifest *m,
+                              const uint8_t id[static LAYOUT_PACK_ID_BYTES]);
+uint64_t manifest_object_bytes(const struct manifest *m);
+
+/* The first segment of `block` at or behind `segno` that is not all zero;
+ * *ret_found tells if there is one. */
+int manifest_next_segment(struct manifest *m, uint32_t block, uint64_t segno,
+                          struct manifest_segment *ret, bool *ret_found,
+                          struct error *err) NODISCARD;
+/* All rows, those of blocks that do not exist included. */
+int manifest_count_segments(struct manifest *m, uint64_t *ret,
+                            struct error *err) NODISCARD;
+
+/* What a segment's row holds as checksum of its bytes. It covers the place as
+ * well: the right bytes at the wrong place are damage. */
+uint64_t manifest_segment_checksum(const char *idstr, uint64_t segno,
+                                   const void *data, size_t len);
+
+static inline uint64_t ramblock_segments(const struct ramblock *b)
+{
+    return (ramblock_pages(b) + 511) / 512;
+}
+
+/* The footer, for the builder. */
+void manifest_footer_write(uint8_t ret[static MANIFEST_FOOTER_BYTES],
+                           const char *id, const void *database, size_t len);
+
+DEFINE_CLEANUP(manifest, struct manifest *, manifest_close)
+
+#endif

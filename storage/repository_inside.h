@@ -1,0 +1,25 @@
+/*
+ * repository_inside.h - an open repository as the rest of storage sees it.
+ *
+ * No door: other rooms include repository.h. Descriptors are borrowed.
+ */
+#ifndef FIRN_STORAGE_REPOSITORY_INSIDE_H
+#define FIRN_STORAGE_REPOSITORY_INSIDE_H
+
+#include "storage/repository.h"
+#include "storage/repository_config.h"
+
+int repository_dirfd(const struct repository *r);
+int repository_packs_dirfd(const struct repository *r);
+int repository_snapshots_dirfd(const struct repository *r);
+int repository_locks_dirfd(const struct repository *r);
+
+/* The key for what is written, and any key by its id (NULL: unknown). */
+const struct hash_key *repository_write_key(const struct repository *r);
+const struct hash_key *repository_key(const struct repository *r, uint32_t id);
+
+/* Reads `config` once more and checks it. */
+int repository_check_config(const struct repository *r,
+                            struct error *err) NODISCARD;
+
+#endif
