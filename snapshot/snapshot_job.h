@@ -28,12 +28,12 @@ struct snapshot_args {
     const char *qmp_path;
     const char *name; /* NULL: QEMU's -name */
     enum snapshot_mode mode;
-    uint64_t max_downtime_ms;            /* 0: 300 */
-    uint64_t max_bandwidth_bytes_per_s;  /* 0: no limit */
-    uint64_t timeout_ms;                 /* 0: none */
-    int level;                           /* zstd; 0: default */
-    bool verify;                         /* read all data back before commit */
-    json_t *tags;                        /* object of strings; borrowed */
+    uint64_t max_downtime_ms;           /* 0: 300 */
+    uint64_t max_bandwidth_bytes_per_s; /* 0: no limit */
+    uint64_t timeout_ms;                /* 0: none */
+    int level;                          /* zstd; 0: default */
+    bool verify;                        /* read all data back before commit */
+    json_t *tags;                       /* object of strings; borrowed */
     struct stopper *stop;
     void (*progress)(void *arg, const struct snapshot_progress *p);
     /* A sentence for the user ("mode background: ..."); may be NULL. */

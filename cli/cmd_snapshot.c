@@ -1,0 +1,197 @@
+#include <inttypes.h>
+
+#include "cli/command.h"
+#include "cli/options.h"
+#include "cli/output.h"
+#include "cli/progress.h"
+#include "cli/summary.h"
+#include "snapshot/snapshot_job.h"
+
+/* zstd's strongest level that needs no special decoder settings. */
+#define LEVEL_MAX 19u
+
+struct snapshot_options {
+    const char *qmp;
+    const char *name;
+    int mode;
+    uint64_t channels;
+    uint64_t max_downtime_ms;
+    uint64_t max_bandwidth;
+    uint64_t level;
+    uint64_t timeout_ms;
+    bool verify;
+    json_t *tags;
+};
+
+/* In the order of enum snapshot_mode. */
+static const char *const modes[] = {"auto", "stream", "background", NULL};
+static_assert(SNAPSHOT_AUTO == 0 && SNAPSHOT_STREAM == 1 &&
+                  SNAPSHOT_BACKGROUND == 2,
+              "the names follow the enum");
+
+#define AT(field) offsetof(struct snapshot_options, field)
+static const struct option_spec options[] = {
+    {"qmp", 0, OPTION_STRING, AT(qmp), "SOCKET",
+     "the VM's QMP socket ('-qmp unix:SOCKET,server=on,wait=off')"},
+    {"name", 0, OPTION_STRING, AT(name), "VM",
+     "name in the repository; else the VM's own (QEMU's -name)"},
+    {"mode", 0, OPTION_CHOICE, AT(mode), "MODE",
+     "how to capture: auto, stream or background", modes},
+    {"channels", 0, OPTION_UINT, AT(channels), "N",
+     "connections from QEMU; this version takes 1"},
+    {"max-downtime", 0, OPTION_DURATION, AT(max_downtime_ms), "DUR",
+     "how long the guest may stand still; 300ms unless told"},
+    {"max-bandwidth", 0, OPTION_RATE, AT(max_bandwidth), "RATE",
+     "read no faster than this, such as 200M/s"},
+    {"compression", 0, OPTION_UINT, AT(level), "LEVEL",
+     "zstd level from 1 (the default) to 19"},
+    {"timeout", 0, OPTION_DURATION, AT(timeout_ms), "DUR",
+     "give up after this time; the VM runs on, nothing is stored"},
+    {"verify", 0, OPTION_FLAG, AT(verify), NULL,
+     "read all stored data back before reporting success"},
+    {"tag", 0, OPTION_TAG, AT(tags), "K=V",
+     "keep a word with the snapshot; may be repeated"},
+    {0},
+};
+#undef AT
+
+static int check(const struct snapshot_options *o, struct error *err)
+{
+    if (!o->qmp || !o->qmp[0]) {
+        fail(err, ERR_USAGE, "--qmp SOCKET is missing");
+        return error_hint(err, "name the VM's QMP socket; start QEMU with "
+                               "'-qmp unix:SOCKET,server=on,wait=off'");
+    }
+    if (o->channels != 1)
+        return fail(err, ERR_USAGE,
+                    "--channels %" PRIu64 ": this version takes 1",
+                    o->channels);
+    if (o->max_downtime_ms == 0)
+        return fail(err, ERR_USAGE, "--max-downtime must be more than 0");
+    if (o->level < 1 || o->level > LEVEL_MAX)
+        return fail(err, ERR_USAGE, "--compression must be from 1 to %u",
+                    LEVEL_MAX);
+    if (o->name && !o->name[0])
+        return fail(err, ERR_USAGE, "--name must not be empty");
+    return 0;
+}
+
+static void show_progress(void *arg, const struct snapshot_progress *p)
+{
+    char done[32], total[32], stored[32];
+
+    if (p->total_bytes == 0) {
+        progress_update(arg, "%s", p->phase);
+        return;
+    }
+    progress_update(arg, "%s: %s read, RAM %s, stored %s", p->phase,
+                    output_size(p->done_bytes, done),
+                    output_size(p->total_bytes, total),
+                    output_size(p->stored_bytes, stored));
+}
+
+static void show_note(void *arg, const char *text)
+{
+    progress_say(arg, "%s", text);
+}
+
+/* The id alone is data; the sentence about it is for people. */
+static int print_result(const struct cli *cli, struct progress *progress,
+                        const struct snapshot_summary *s, struct error *err)
+{
+    char ram[32], stored[32], took[32];
+
+    if (cli->json)
+        return output_json(summary_json(s), err);
+    progress_clear(progress);
+    progress_say(
+        progress,
+        "%s: %s of RAM, %s stored, %s in all, guest stopped for %" PRIu64
+        " ms (mode %s)",
+        s->vm, output_size(s->ram_bytes, ram),
+        output_size(s->stored_bytes, stored),
+        output_duration(s->duration_ms, took), s->downtime_ms, s->mode);
+    output_text("%s\n", s->id);
+    return output_flush(err);
+}
+
+static int over_budget(struct cli *cli, const struct snapshot_options *o,
+                       const struct snapshot_summary *s, struct error *err)
+{
+    cli->error_told = true;
+    fail(err, ERR_PARTIAL,
+         "snapshot %s is complete, but the guest stood still for %" PRIu64
+         " ms, longer than the %" PRIu64 " ms allowed",
+         s->id, s->downtime_ms, o->max_downtime_ms);
+    return error_hint(err, "a quieter moment or --mode background stops the "
+                           "guest for less");
+}
+
+static int take(struct cli *cli, const struct snapshot_options *o,
+                struct repository *repository, struct error *err)
+{
+    cleanup(progress) struct progress *progress = NULL;
+    struct snapshot_summary summary = {0};
+    bool too_long = false;
+    int rc = progress_new(cli, &progress, err);
+
+    if (rc < 0)
+        return rc;
+    rc = snapshot_job_run(
+        &(struct snapshot_args){.repository = repository,
+                                .qmp_path = o->qmp,
+                                .name = o->name,
+                                .mode = (enum snapshot_mode)o->mode,
+                                .max_downtime_ms = o->max_downtime_ms,
+                                .max_bandwidth_bytes_per_s = o->max_bandwidth,
+                                .timeout_ms = o->timeout_ms,
+                                .level = (int)o->level,
+                                .verify = o->verify,
+                                .tags = o->tags,
+                                .stop = cli->stop,
+                                .progress = show_progress,
+                                .note = show_note,
+                                .arg = progress},
+        &summary, &too_long, err);
+    if (rc < 0)
+        return rc;
+    rc = print_result(cli, progress, &summary, err);
+    if (rc == 0 && too_long)
+        rc = over_budget(cli, o, &summary, err);
+    snapshot_summary_release(&summary);
+    return rc;
+}
+
+static int run(struct cli *cli, int argc, char **argv, struct error *err)
+{
+    cleanup(repository) struct repository *repository = NULL;
+    struct snapshot_options o = {
+        .channels = 1, .max_downtime_ms = 300, .level = 1};
+    struct option_words words;
+    int rc = options_parse(options, argc, argv, &o, &words, err);
+
+    if (rc == 0)
+        rc = options_check_words(&words, 0, 0, "", err);
+    if (rc == 0)
+        rc = check(&o, err);
+    if (rc == 0)
+        rc = cli_open_repository(cli, &repository, err);
+    if (rc == 0)
+        rc = take(cli, &o, repository, err);
+    json_decref(o.tags);
+    return rc;
+}
+
+const struct command cmd_snapshot = {
+    .name = "snapshot",
+    .summary = "capture a VM, running or paused, and print the snapshot's id",
+    .usage = "snapshot --qmp SOCKET [options]",
+    .options = options,
+    .details =
+        "The VM goes on as it was found, whatever happens to firn. Mode "
+        "stream reads memory while the guest runs and stops it for a moment "
+        "at the end; mode background captures the instant at which it begins "
+        "and slows the guest's writes until it is done. auto takes stream, "
+        "but for QEMU before 9.0 under TCG, where only background is right.",
+    .run = run,
+};

@@ -1,0 +1,43 @@
+/*
+ * capture.h - one capture, from an examined QEMU to a stored, proved stream.
+ *
+ * Starts the threads, has QEMU migrate to them, follows it and ends with the
+ * VM in the state in which it was found, whatever happened. What then remains
+ * is the commit. One thread; the card of all threads is in snapshot_job.c.
+ */
+#ifndef FIRN_SNAPSHOT_CAPTURE_H
+#define FIRN_SNAPSHOT_CAPTURE_H
+
+#include "snapshot/qemu_source.h"
+#include "snapshot/socket_folder.h"
+#include "snapshot/spool.h"
+#include "snapshot/stream_receiver.h"
+
+struct capture {
+    const struct snapshot_args *args;
+
+    /* set by the caller before capture_run() */
+    struct qemu_source *source;
+    struct snapshot_writer *store;
+    json_t *facts; /* borrowed; "disks" is looked at again at the instant */
+    unsigned lanes;
+    uint64_t deadline_ns; /* 0: none */
+
+    /* only capture.c, but for `receiver` after capture_run() */
+    struct stream_receiver *receiver;
+    struct page_writer *pages;
+    struct worker_group group;
+    struct stopper work; /* ends the threads */
+    struct stopper calm; /* never pulled: for putting the VM right */
+    struct socket_folder socket;
+    struct spool spool;
+    bool warned_of_rounds;
+};
+
+/* Nothing runs yet; release() is then always right. `args` must outlive it. */
+void capture_init(struct capture *c, const struct snapshot_args *args);
+int capture_run(struct capture *c, enum snapshot_mode mode,
+                struct error *err) NODISCARD;
+void capture_release(struct capture *c);
+
+#endif

@@ -1,0 +1,37 @@
+/*
+ * capture_mode.h - which mode a VM can be captured in, and why. Pure.
+ */
+#ifndef FIRN_SNAPSHOT_CAPTURE_MODE_H
+#define FIRN_SNAPSHOT_CAPTURE_MODE_H
+
+#include "snapshot/snapshot_job.h"
+
+/* 7.2 is 702, 10.0 is 1000. */
+#define QEMU_VERSION(major, minor) ((major)*100 + (minor))
+
+/* From here on a background save that fails or is cancelled lets go of the
+ * guest's memory; before, the guest would hang for ever. */
+#define QEMU_BACKGROUND_MAY_FAIL QEMU_VERSION(9, 0)
+/* From here on live precopy sees every write of a guest under TCG. */
+#define QEMU_TCG_PRECOPY_RIGHT QEMU_VERSION(9, 0)
+/* From here on a background save leaves a paused VM paused. */
+#define QEMU_BACKGROUND_KEEPS_PAUSE QEMU_VERSION(10, 0)
+
+struct capture_vm {
+    int version;
+    bool tcg;
+    bool running;
+    bool can_background; /* the capability is known */
+};
+
+/* Picks the mode; *ret_note is a sentence for the user when it is not the one
+ * asked for or the usual one, else NULL. ERR_UNSUPPORTED, with a hint, when
+ * the mode asked for would harm the VM or give a wrong snapshot. */
+int capture_mode_choose(enum snapshot_mode asked, const struct capture_vm *vm,
+                        enum snapshot_mode *ret, const char **ret_note,
+                        struct error *err) NODISCARD;
+
+/* "stream", "background". */
+const char *capture_mode_name(enum snapshot_mode mode);
+
+#endif

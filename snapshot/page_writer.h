@@ -1,0 +1,63 @@
+/*
+ * page_writer.h - the threads that carry pages to the repository.
+ *
+ * A fixed set of packets goes round: somebody takes an empty one, fills it
+ * with up to PAGE_BATCH_MAX pages of one block and submits it; a writer thread
+ * puts it through its own lane and gives it back. Nothing is allocated while
+ * pages flow, and who produces faster than the writers store waits for an
+ * empty packet. The packer does the filling for one producer.
+ *
+ * Threads: one producer; as many writers as lanes, started in the group given.
+ * cancel() from any thread makes all of them return.
+ */
+#ifndef FIRN_SNAPSHOT_PAGE_WRITER_H
+#define FIRN_SNAPSHOT_PAGE_WRITER_H
+
+#include "core/base/queue.h"
+#include "core/base/worker.h"
+#include "storage/snapshot_writer.h"
+
+/* More lanes than this only fight for the same disk. */
+#define PAGE_WRITER_LANES_MAX 4u
+
+struct page_writer;
+
+/* As many lanes as this machine can use. */
+unsigned page_writer_default_lanes(void);
+
+int page_writer_new(struct snapshot_writer *store, unsigned lanes,
+                    struct page_writer **ret, struct error *err) NODISCARD;
+/* The threads must have ended. */
+void page_writer_free(struct page_writer *w);
+
+/* Starts a thread a lane; each ends after close() or cancel(), or with the
+ * store's error. */
+int page_writer_start(struct page_writer *w, struct worker_group *group,
+                      struct error *err) NODISCARD;
+/* No page follows: the writers end when all is stored. */
+void page_writer_close(struct page_writer *w);
+void page_writer_cancel(struct page_writer *w);
+
+/* What one producer is filling. Caller owns the struct. */
+struct page_packet;
+struct page_packer {
+    struct page_writer *writer;
+    struct page_packet *data;
+    struct page_packet *zero;
+    uint64_t seq;
+};
+
+void page_packer_init(struct page_packer *p, struct page_writer *w);
+void page_packer_release(struct page_packer *p);
+
+/* One page; `data` NULL: all zero. ERR_CANCELLED after cancel(). Until flush()
+ * the same page must not be added twice. */
+int page_packer_add(struct page_packer *p, uint32_t block, pgno_t pgno,
+                    const uint8_t *data, struct error *err) NODISCARD;
+/* Submits what is packed; a page added later counts for more than one added
+ * before. */
+int page_packer_flush(struct page_packer *p, struct error *err) NODISCARD;
+
+DEFINE_CLEANUP(page_writer, struct page_writer *, page_writer_free)
+
+#endif

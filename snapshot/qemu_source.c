@@ -1,0 +1,569 @@
+/*
+ * The dialogue, with what QEMU answers in brackets:
+ *
+ *   query-migrate, query-status     nobody else is at it; the state to return
+ * to query-migrate-capabilities      all that this QEMU knows, to be put back
+ *   query-migrate-parameters
+ *   migrate-set-capabilities        every one of them, in one call: nothing is
+ *                                   inherited, since some change the stream
+ *   migrate-set-parameters
+ *   migrate                         (MIGRATION setup, active, STOP, ...)
+ *   ...                             (stream: failed by our SHUT, RESUME;
+ *                                   background: RESUME, completed)
+ *   query-migrate, query-status     until the VM is where it was
+ *   migrate-set-capabilities        as found
+ *   migrate-set-parameters
+ *
+ * QEMU's downtime-limit bounds an estimate made from the bandwidth of the last
+ * 100 ms; device state, the flush of all disks and our own part come on top.
+ * It is set to a sixth of the budget for that reason.
+ */
+#include "snapshot/qemu_source.h"
+
+#include <inttypes.h>
+
+#include "core/base/clock.h"
+#include "snapshot/run_state.h"
+
+#define LOG_AREA "source"
+#include "core/base/log.h"
+
+#define ASK_AGAIN_NS (20 * NS_PER_MS)
+
+/* An orphaned stream fails at its next write, an orphaned background save must
+ * write all of the VM's memory first. */
+#define ORPHAN_STREAM_NS     (5 * NS_PER_SEC)
+#define ORPHAN_BACKGROUND_NS (300 * NS_PER_SEC)
+
+/* `migrate` and `cont` may be refused while QEMU tidies up. */
+#define REFUSED_FOR_NS (2 * NS_PER_SEC)
+
+void qemu_source_init(struct qemu_source *s, struct qmp_session *qmp,
+                      struct stopper *stop)
+{
+    int major, minor, micro;
+
+    *s = (struct qemu_source){.qmp = qmp, .stop = stop};
+    qmp_session_version(qmp, &major, &minor, &micro);
+    s->version = QEMU_VERSION(major, minor);
+}
+
+void qemu_source_release(struct qemu_source *s)
+{
+    json_decref(s->found_capabilities);
+    json_decref(s->found_parameters);
+    s->found_capabilities = NULL;
+    s->found_parameters = NULL;
+}
+
+static void say(struct qemu_source *s, const char *text)
+{
+    log_debug("%s", text);
+    if (s->note)
+        s->note(s->arg, text);
+}
+
+/* Events. */
+
+static void on_migration(struct qemu_source *s, const char *status)
+{
+    bool final = strcmp(status, "completed") == 0 ||
+                 strcmp(status, "failed") == 0 ||
+                 strcmp(status, "cancelled") == 0;
+
+    /* An end without a beginning is the second word of an earlier one. */
+    if (!s->started || s->ended || (final && !s->status[0]))
+        return;
+    snprintf(s->status, sizeof(s->status), "%s", status);
+    s->ended = final;
+}
+
+static void on_event(struct qemu_source *s, const json_t *event)
+{
+    const char *name = json_path_str(event, "event", "");
+
+    log_debug("event %s %s", name, json_path_str(event, "data.status", ""));
+    if (strcmp(name, "MIGRATION") == 0) {
+        on_migration(s, json_path_str(event, "data.status", ""));
+    } else if (strcmp(name, "MIGRATION_PASS") == 0) {
+        int64_t pass = json_path_int(event, "data.pass", 0);
+
+        s->rounds = (unsigned)MAX(0, MIN(pass, INT32_MAX));
+    } else if (strcmp(name, "STOP") == 0 && s->started && !s->stop_ns) {
+        s->stop_ns = qmp_event_time_ns(event);
+    } else if (strcmp(name, "RESUME") == 0 && s->stop_ns && !s->resumed) {
+        s->resume_ns = qmp_event_time_ns(event);
+        s->resumed = true;
+    }
+}
+
+int qemu_source_follow(struct qemu_source *s, struct error *err)
+{
+    for (;;) {
+        cleanup_json json_t *event = NULL;
+        int rc = qmp_session_poll_event(s->qmp, &event, err);
+
+        if (rc < 0 || !event)
+            return rc;
+        on_event(s, event);
+    }
+}
+
+/* Waits for an event or for a moment, whichever is first. */
+static int wait_a_moment(struct qemu_source *s, struct error *err)
+{
+    cleanup_json json_t *event = NULL;
+    struct error why = ERROR_INIT;
+    int rc = qmp_session_wait_event(s->qmp, clock_monotonic_ns() + ASK_AGAIN_NS,
+                                    &event, &why);
+
+    if (rc == 0)
+        on_event(s, event);
+    else if (rc != ERR_TIMEOUT)
+        return error_copy(err, &why);
+    return 0;
+}
+
+/* Questions. */
+
+static int ask_state(struct qemu_source *s, char ret[static 32],
+                     struct error *err)
+{
+    cleanup_json json_t *answer = NULL;
+    int rc = qmp_execute(s->qmp, "query-status", NULL, &answer, err);
+
+    if (rc == 0)
+        snprintf(ret, 32, "%s", json_path_str(answer, "status", ""));
+    return rc;
+}
+
+static int ask_migration(struct qemu_source *s, json_t **ret, struct error *err)
+{
+    return qmp_execute(s->qmp, "query-migrate", NULL, ret, err);
+}
+
+static int ask_status(struct qemu_source *s, char ret[static 32],
+                      struct error *err)
+{
+    cleanup_json json_t *answer = NULL;
+    int rc = ask_migration(s, &answer, err);
+
+    if (rc == 0)
+        snprintf(ret, 32, "%s", json_path_str(answer, "status", ""));
+    return rc;
+}
+
+int qemu_source_reason(struct qemu_source *s, char *text, size_t size,
+                       struct error *err)
+{
+    cleanup_json json_t *answer = NULL;
+    int rc = ask_migration(s, &answer, err);
+
+    if (rc == 0)
+        snprintf(text, size, "%s", json_path_str(answer, "error-desc", ""));
+    return rc;
+}
+
+/* What is found. */
+
+static bool capability_of(const json_t *list, const char *name, bool *ret_known)
+{
+    const json_t *c;
+    size_t i;
+
+    *ret_known = false;
+    json_array_foreach(list, i, c)
+    {
+        if (strcmp(json_path_str(c, "capability", ""), name) == 0) {
+            *ret_known = true;
+            return json_path_bool(c, "state", false);
+        }
+    }
+    return false;
+}
+
+static int under_way(const char *status, struct error *err)
+{
+    fail(err, ERR_UNSUPPORTED, "a migration of this VM is under way (%s)",
+         status);
+    if (strncmp(status, "postcopy", 8) == 0)
+        return error_hint(err, "wait until its restore is complete");
+    return error_hint(err, "wait until it is over; one that nobody owns is "
+                           "ended by 'migrate_cancel'");
+}
+
+/* A migration that is under way may be what a killed run left: its stream
+ * fails as soon as QEMU writes again, its background save ends when all is
+ * written into a file that nobody has any more. */
+static int await_orphan(struct qemu_source *s, uint64_t deadline_ns,
+                        struct error *err)
+{
+    uint64_t begun = clock_monotonic_ns();
+    bool known;
+    bool background =
+        capability_of(s->found_capabilities, "background-snapshot", &known);
+    uint64_t patience = background ? ORPHAN_BACKGROUND_NS : ORPHAN_STREAM_NS;
+    bool said = false;
+
+    for (;;) {
+        uint64_t now = clock_monotonic_ns();
+        char status[32];
+        int rc = ask_status(s, status, err);
+
+        if (rc < 0 || !migration_is_active(status))
+            return rc;
+        if (now - begun >= patience || strncmp(status, "postcopy", 8) == 0 ||
+            (deadline_ns && now >= deadline_ns))
+            return under_way(status, err);
+        if (!said && background)
+            say(s, "QEMU is still writing the background save of a run that "
+                   "was killed; waiting for its end");
+        said = true;
+        rc = wait_a_moment(s, err);
+        if (rc < 0)
+            return rc;
+    }
+}
+
+/* A VM that a killed run held stopped goes on within moments. */
+static int find_state(struct qemu_source *s, struct error *err)
+{
+    uint64_t give_up = clock_monotonic_ns() + ORPHAN_STREAM_NS;
+    int rc;
+
+    for (;;) {
+        rc = ask_state(s, s->found_state, err);
+        if (rc < 0 || strcmp(s->found_state, "finish-migrate") != 0 ||
+            clock_monotonic_ns() >= give_up)
+            break;
+        rc = wait_a_moment(s, err);
+        if (rc < 0)
+            break;
+    }
+    return rc < 0 ? rc : run_state_check_start(s->found_state, err);
+}
+
+static int check_blockers(struct qemu_source *s, struct error *err)
+{
+    cleanup_json json_t *answer = NULL;
+    const json_t *reasons;
+    const char *reason;
+    int rc = ask_migration(s, &answer, err);
+
+    if (rc < 0)
+        return rc;
+    reasons = json_object_get(answer, "blocked-reasons");
+    if (json_array_size(reasons) == 0)
+        return 0;
+    reason = json_string_value(json_array_get(reasons, 0));
+    fail(err, ERR_UNSUPPORTED, "QEMU cannot migrate this VM: %s",
+         reason ? reason : "no reason given");
+    return error_hint(err, "remove that device or option from the VM");
+}
+
+static int check_parameters(struct qemu_source *s, struct error *err)
+{
+    const json_t *p = s->found_parameters;
+
+    if (json_path_str(p, "tls-creds", "")[0]) {
+        fail(err, ERR_UNSUPPORTED,
+             "QEMU's migration parameter tls-creds is set ('%s'): it would "
+             "speak TLS to us",
+             json_path_str(p, "tls-creds", ""));
+        return error_hint(err, "clear it: migrate-set-parameters with "
+                               "\"tls-creds\": \"\"");
+    }
+    if (strcmp(json_path_str(p, "mode", "normal"), "normal") != 0)
+        return fail(err, ERR_UNSUPPORTED,
+                    "QEMU's migration mode is '%s', not 'normal'",
+                    json_path_str(p, "mode", ""));
+    return 0;
+}
+
+int qemu_source_examine(struct qemu_source *s, uint64_t deadline_ns,
+                        struct error *err)
+{
+    int rc = qmp_execute(s->qmp, "query-migrate-capabilities", NULL,
+                         &s->found_capabilities, err);
+
+    if (rc == 0)
+        rc = await_orphan(s, deadline_ns, err);
+    if (rc == 0)
+        rc = find_state(s, err);
+    if (rc == 0)
+        rc = qmp_execute(s->qmp, "query-migrate-parameters", NULL,
+                         &s->found_parameters, err);
+    if (rc == 0)
+        rc = check_parameters(s, err);
+    if (rc == 0)
+        rc = check_blockers(s, err);
+    if (rc == 0)
+        capability_of(s->found_capabilities, "background-snapshot",
+                      &s->can_background);
+    return rc;
+}
+
+/* Setting up and putting back. */
+
+static bool wants(enum snapshot_mode mode, const char *capability)
+{
+    if (strcmp(capability, "events") == 0)
+        return true;
+    if (strcmp(capability, "return-path") == 0)
+        return mode == SNAPSHOT_STREAM;
+    if (strcmp(capability, "background-snapshot") == 0)
+        return mode == SNAPSHOT_BACKGROUND;
+    return false;
+}
+
+static int set_capabilities(struct qemu_source *s, json_t *list,
+                            struct error *err)
+{
+    json_t *args;
+    int rc = json_build(&args, err, "{s:o}", "capabilities", list);
+
+    if (rc < 0)
+        return rc;
+    return qmp_execute(s->qmp, "migrate-set-capabilities", args, NULL, err);
+}
+
+static int put_capability(json_t *list, const char *name, bool state,
+                          struct error *err)
+{
+    json_t *c;
+    int rc = json_build(&c, err, "{s:s, s:b}", "capability", name, "state",
+                        (int)state);
+
+    if (rc < 0)
+        return rc;
+    return json_array_append_new(list, c) < 0 ? fail_nomem(err) : 0;
+}
+
+/* The list for a mode, or (SNAPSHOT_AUTO) the one that was found. */
+static int capability_list(struct qemu_source *s, enum snapshot_mode mode,
+                           json_t **ret, struct error *err)
+{
+    cleanup_json json_t *list = json_array();
+    const json_t *c;
+    size_t i;
+
+    if (!list)
+        return fail_nomem(err);
+    json_array_foreach(s->found_capabilities, i, c)
+    {
+        const char *name = json_path_str(c, "capability", "");
+        bool state = json_path_bool(c, "state", false);
+        int rc;
+
+        /* Nobody keeps it on between saves: a killed run left it. */
+        if (strcmp(name, "background-snapshot") == 0)
+            state = false;
+        if (mode != SNAPSHOT_AUTO)
+            state = wants(mode, name);
+        rc = put_capability(list, name, state, err);
+        if (rc < 0)
+            return rc;
+    }
+    *ret = steal_ptr(&list);
+    return 0;
+}
+
+static int explain_no_background(struct error *err)
+{
+    error_wrap(err, "mode background is not possible here");
+    return error_hint(err,
+                      "QEMU needs userfaultfd (run it as root, or set sysctl "
+                      "vm.unprivileged_userfaultfd=1) and memory that can be "
+                      "write-protected; else pause the VM and use --mode "
+                      "stream");
+}
+
+static int set_parameters(struct qemu_source *s, json_int_t bandwidth,
+                          json_int_t downtime_ms, struct error *err)
+{
+    json_t *args;
+    int rc = json_build(&args, err, "{s:I, s:I}", "max-bandwidth", bandwidth,
+                        "downtime-limit", downtime_ms);
+
+    if (rc < 0)
+        return rc;
+    return qmp_execute(s->qmp, "migrate-set-parameters", args, NULL, err);
+}
+
+int qemu_source_set_up(struct qemu_source *s, enum snapshot_mode mode,
+                       const struct qemu_source_limits *limits,
+                       struct error *err)
+{
+    json_t *list;
+    int rc = capability_list(s, mode, &list, err);
+
+    if (rc < 0)
+        return rc;
+    s->mode = mode;
+    s->set_up = true;
+    rc = set_capabilities(s, list, err);
+    if (rc == ERR_UNSUPPORTED && mode == SNAPSHOT_BACKGROUND)
+        return explain_no_background(err);
+    if (rc < 0)
+        return rc;
+    return set_parameters(
+        s, (json_int_t)MIN(limits->bandwidth_bytes_per_s, INT64_MAX),
+        (json_int_t)MAX(limits->downtime_ms / 6, UINT64_C(1)), err);
+}
+
+int qemu_source_put_back(struct qemu_source *s, struct error *err)
+{
+    json_t *list;
+    int rc;
+
+    if (!s->set_up)
+        return 0;
+    rc = capability_list(s, SNAPSHOT_AUTO, &list, err);
+    if (rc == 0)
+        rc = set_capabilities(s, list, err);
+    if (rc < 0)
+        return rc;
+    s->set_up = false;
+    return set_parameters(
+        s, json_path_int(s->found_parameters, "max-bandwidth", 134217728),
+        json_path_int(s->found_parameters, "downtime-limit", 300), err);
+}
+
+/* Starting and ending. */
+
+/* What an end leaves to be tidied up makes the next start fail for a moment. */
+static bool passes_by_itself(const struct qemu_source *s)
+{
+    const char *desc = qmp_error_desc(s->qmp);
+
+    return strstr(desc, "in progress") || strstr(desc, "yank instance") ||
+           strstr(desc, "not finalized");
+}
+
+static int execute_until_taken(struct qemu_source *s, const char *command,
+                               const json_t *args, struct error *err)
+{
+    uint64_t give_up = clock_monotonic_ns() + REFUSED_FOR_NS;
+
+    for (;;) {
+        int rc = qmp_execute(s->qmp, command,
+                             args ? json_deep_copy(args) : NULL, NULL, err);
+
+        if (rc != ERR_UNSUPPORTED || !passes_by_itself(s) ||
+            clock_monotonic_ns() >= give_up)
+            return rc;
+        rc = wait_a_moment(s, err);
+        if (rc < 0)
+            return rc;
+    }
+}
+
+int qemu_source_start(struct qemu_source *s, const char *uri, struct error *err)
+{
+    cleanup_json json_t *args = NULL;
+    int rc = qemu_source_follow(s, err);
+
+    if (rc == 0)
+        rc = json_build(&args, err, "{s:s}", "uri", uri);
+    if (rc < 0)
+        return rc;
+    s->started = true;
+    return execute_until_taken(s, "migrate", args, err);
+}
+
+bool qemu_source_may_cancel(const struct qemu_source *s)
+{
+    return s->mode != SNAPSHOT_BACKGROUND ||
+           s->version >= QEMU_BACKGROUND_MAY_FAIL;
+}
+
+void qemu_source_cancel(struct qemu_source *s)
+{
+    struct error ignored = ERROR_INIT;
+
+    if (!s->started || !qemu_source_may_cancel(s))
+        return;
+    if (qmp_execute(s->qmp, "migrate_cancel", NULL, NULL, &ignored) < 0)
+        log_debug("cancel: %s", ignored.message);
+}
+
+/* A refusal (somebody holds the lock of an image) may pass: asked again. */
+static int try_cont(struct qemu_source *s, struct error *err)
+{
+    struct error why = ERROR_INIT;
+    int rc = execute_until_taken(s, "cont", NULL, &why);
+
+    if (rc == ERR_UNSUPPORTED) {
+        log_warn("the VM cannot go on yet: %s", why.message);
+        return 0;
+    }
+    return rc < 0 ? error_copy(err, &why) : 0;
+}
+
+/* One look and what follows from it; *ret_done when nothing is left to do. */
+static int settle_once(struct qemu_source *s, struct settle_view *v,
+                       bool *ret_done, struct error *err)
+{
+    int rc = ask_status(s, v->status, err);
+
+    if (rc == 0)
+        rc = ask_state(s, v->state, err);
+    if (rc < 0)
+        return rc;
+    switch (settle_next(v)) {
+    case SETTLE_DONE_POSTMIGRATE:
+        s->left_postmigrate = true;
+        *ret_done = true;
+        return 0;
+    case SETTLE_DONE:
+        *ret_done = true;
+        return 0;
+    case SETTLE_WAIT:
+        break;
+    case SETTLE_CANCEL:
+        qemu_source_cancel(s);
+        v->cancelled = true;
+        break;
+    case SETTLE_CONT:
+        log_debug("the VM does not go on by itself (%s): cont", v->state);
+        return try_cont(s, err);
+    }
+    return 0;
+}
+
+int qemu_source_settle(struct qemu_source *s, uint64_t deadline_ns,
+                       struct error *err)
+{
+    uint64_t begun = clock_monotonic_ns();
+    struct settle_view v = {
+        .found = s->found_state,
+        .may_cancel = qemu_source_may_cancel(s),
+    };
+    bool done = false;
+    int rc = 0;
+
+    if (!s->started)
+        return 0;
+    while (rc == 0 && !done) {
+        uint64_t now = clock_monotonic_ns();
+
+        v.waited_ms = (now - begun) / NS_PER_MS;
+        rc = settle_once(s, &v, &done, err);
+        if (rc < 0 || done)
+            break;
+        if (now >= deadline_ns)
+            return fail(err, ERR_TIMEOUT,
+                        "the VM did not come back to '%s' in time (it is "
+                        "'%s', migration '%s')",
+                        s->found_state, v.state, v.status);
+        rc = wait_a_moment(s, err);
+    }
+    return rc < 0 ? rc : qemu_source_follow(s, err);
+}
+
+uint64_t qemu_source_downtime_ns(const struct qemu_source *s)
+{
+    if (!s->stop_ns || s->resume_ns < s->stop_ns)
+        return 0;
+    return s->resume_ns - s->stop_ns;
+}

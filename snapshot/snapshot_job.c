@@ -1,0 +1,345 @@
+/*
+ * One capture after the other, in one process. The thread card:
+ *
+ *   main       this file, capture.c, qemu_source.c. Owns the QMP session and
+ *              all decisions; waits on QMP, the user's stopper and the work's.
+ *              Ends when the snapshot is committed or given up.
+ *   receiver   stream_receiver.c. Owns the stream's socket (or reads the spool)
+ *              and the decoder; takes empty packets, submits full ones. Ends
+ *              with the stream, or when the work's stopper is pulled.
+ *   writer N   page_writer.c, one a lane, at most four. Takes packets from the
+ *              work queue, puts them through lane N of the snapshot writer,
+ *              gives them back empty. Ends when the queue is closed and empty,
+ *              or cancelled.
+ *
+ * The order: connect, ask for facts, choose the mode; lease (snapshot writer)
+ * before the first page; capture until the tail is proved; the VM goes on and
+ * QEMU's settings are put back; the monitor is let go; commit. So the VM never
+ * waits for the disk's fsync, and a failing commit costs the VM nothing.
+ */
+#include "snapshot/snapshot_job.h"
+
+#include "core/base/clock.h"
+#include "core/host/process.h"
+#include "core/qmp/vm_facts.h"
+#include "snapshot/capture.h"
+#include "snapshot/host_facts.h"
+#include "storage/snapshot_writer.h"
+#include "storage/verify.h"
+
+#define DEFAULT_DOWNTIME_MS 300u
+
+struct job {
+    struct snapshot_args args;
+    uint64_t begun_ns; /* monotonic */
+    uint64_t deadline_ns;
+    struct qmp_session *qmp;
+    struct qemu_source source;
+    struct snapshot_writer *store;
+    struct capture capture;
+    json_t *facts;
+    enum snapshot_mode mode;
+    const char *vm; /* the name whose history is searched; in args or facts */
+    uint64_t instant_ns;
+    struct snapshot_summary summary;
+};
+
+static void say(const struct job *j, const char *text)
+{
+    if (j->args.note)
+        j->args.note(j->args.arg, text);
+}
+
+static void tell_phase(const struct job *j, const char *phase)
+{
+    struct snapshot_progress p = {.phase = phase};
+
+    if (j->args.progress)
+        j->args.progress(j->args.arg, &p);
+}
+
+/* Looking. */
+
+static int connect_qmp(struct job *j, struct error *err)
+{
+    struct qmp_open_args args = {.path = j->args.qmp_path,
+                                 .stop = j->args.stop};
+    int rc;
+
+    tell_phase(j, "connecting");
+    rc = qmp_session_open(&args, &j->qmp, err);
+    if (rc < 0)
+        return rc;
+    qemu_source_init(&j->source, j->qmp, j->args.stop);
+    j->source.note = j->args.note;
+    j->source.arg = j->args.arg;
+    return 0;
+}
+
+static int gather_facts(struct job *j, struct error *err)
+{
+    pid_t pid = qmp_session_peer_pid(j->qmp);
+    struct error unknown = ERROR_INIT;
+    cleanup_free char *cwd = NULL;
+    json_t *process;
+    int rc;
+
+    if (process_cwd(pid, &cwd, &unknown) < 0)
+        cwd = NULL;
+    rc = vm_facts_query(j->qmp, cwd, &j->facts, err);
+    if (rc == 0)
+        rc = host_facts_process(pid, &process, err);
+    if (rc == 0 && json_object_set_new(j->facts, "process", process) < 0)
+        rc = fail_nomem(err);
+    return rc;
+}
+
+/* A VM is its name and its uuid; with neither, snapshots of different VMs
+ * could not be told apart. */
+static int name_vm(struct job *j, struct error *err)
+{
+    const char *uuid = json_path_str(j->facts, "uuid", "");
+
+    j->vm = j->args.name ? j->args.name : json_path_str(j->facts, "name", "");
+    if (!j->vm[0])
+        j->vm = uuid;
+    if (j->vm[0])
+        return 0;
+    fail(err, ERR_USAGE, "the VM has neither a name nor a uuid");
+    return error_hint(err, "give it one with --name");
+}
+
+static int choose_mode(struct job *j, struct error *err)
+{
+    const struct capture_vm vm = {
+        .version = j->source.version,
+        .tcg =
+            strcmp(json_path_str(j->facts, "accelerator", "tcg"), "kvm") != 0,
+        .running = qemu_source_found_running(&j->source),
+        .can_background = j->source.can_background,
+    };
+    const char *note;
+    int rc = capture_mode_choose(j->args.mode, &vm, &j->mode, &note, err);
+
+    if (rc < 0)
+        return rc;
+    if (note)
+        say(j, note);
+    if (j->mode == SNAPSHOT_BACKGROUND && j->args.max_bandwidth_bytes_per_s)
+        say(j, "mode background knows no bandwidth limit: --max-bandwidth is "
+               "ignored");
+    if (json_object_set_new(
+            j->facts, "disks_at",
+            json_string(j->mode == SNAPSHOT_STREAM ? "pause" : "before")) < 0)
+        return fail_nomem(err);
+    return 0;
+}
+
+static int look(struct job *j, struct error *err)
+{
+    int rc = connect_qmp(j, err);
+
+    if (rc == 0)
+        rc = qemu_source_examine(&j->source, j->deadline_ns, err);
+    if (rc == 0)
+        rc = gather_facts(j, err);
+    if (rc == 0)
+        rc = name_vm(j, err);
+    return rc < 0 ? rc : choose_mode(j, err);
+}
+
+/* Capturing. */
+
+static int open_store(struct job *j, unsigned lanes, struct error *err)
+{
+    struct snapshot_writer_args args = {
+        .repository = j->args.repository,
+        .vm = j->vm,
+        .vm_uuid = json_path_str(j->facts, "uuid", ""),
+        .level = j->args.level,
+        .lanes = lanes,
+    };
+
+    return snapshot_writer_new(&args, &j->store, err);
+}
+
+static int capture(struct job *j, struct error *err)
+{
+    unsigned lanes = page_writer_default_lanes();
+    int rc = open_store(j, lanes, err);
+
+    if (rc < 0)
+        return rc;
+    j->capture.source = &j->source;
+    j->capture.store = j->store;
+    j->capture.facts = j->facts;
+    j->capture.lanes = lanes;
+    j->capture.deadline_ns = j->deadline_ns;
+    rc = capture_run(&j->capture, j->mode, err);
+    j->instant_ns = j->source.stop_ns ? j->source.stop_ns : clock_realtime_ns();
+    /* A monitor serves one client: others may have it while we commit. */
+    qmp_session_close(j->qmp);
+    j->qmp = NULL;
+    return rc;
+}
+
+/* Committing. */
+
+/* Pages that QEMU does not send although they are RAM: what a balloon gave
+ * back with hints, and the unplugged part of a virtio-mem. */
+static bool may_leave_pages_out(const json_t *facts)
+{
+    static const char *const devices[] = {"dev: virtio-mem",
+                                          "dev: virtio-balloon"};
+    const json_t *line;
+    size_t i;
+
+    json_array_foreach(json_object_get(facts, "devices"), i, line)
+    {
+        for (size_t d = 0; d < ARRAY_LEN(devices); d++) {
+            const char *text = json_string_value(line);
+
+            if (text && strncmp(text, devices[d], strlen(devices[d])) == 0)
+                return true;
+        }
+    }
+    return false;
+}
+
+/* Longer names than fit are cut: the whole ones are in config and facts. */
+static void set_text(char *field, size_t size, const char *value)
+{
+    size_t len = strnlen(value, size - 1);
+
+    memcpy(field, value, len);
+    field[len] = '\0';
+}
+
+#define SET_TEXT(field, value) set_text((field), sizeof(field), (value))
+
+static void summarize(struct job *j, const struct stream_decoder *d)
+{
+    struct snapshot_summary *s = &j->summary;
+
+    s->time_ns = j->instant_ns;
+    s->downtime_ms =
+        (qemu_source_downtime_ns(&j->source) + NS_PER_MS / 2) / NS_PER_MS;
+    s->duration_ms = (clock_monotonic_ns() - j->begun_ns) / NS_PER_MS;
+    s->rounds = MAX(j->source.rounds, 1u);
+    s->channels = 1;
+    s->tags = j->args.tags;
+    SET_TEXT(s->mode, capture_mode_name(j->mode));
+    SET_TEXT(s->run_state, stream_decoder_device_state(d)->run_state);
+    SET_TEXT(s->machine, stream_decoder_config(d)->machine);
+    SET_TEXT(s->qemu_version, json_path_str(j->facts, "qemu.version", ""));
+}
+
+static int commit(struct job *j, struct snapshot_summary *ret,
+                  struct error *err)
+{
+    const struct stream_decoder *d =
+        stream_receiver_decoder(j->capture.receiver);
+    struct snapshot_record record = {
+        .config = stream_decoder_config(d),
+        .devices = stream_decoder_device_state(d),
+        .ram_section_id = stream_decoder_ram_section_id(d),
+        .facts = j->facts,
+        .summary = &j->summary,
+        .unseen_as_zero = may_leave_pages_out(j->facts),
+    };
+
+    if (stopper_pulled(j->args.stop))
+        return stopper_error(j->args.stop, err);
+    tell_phase(j, "committing");
+    summarize(j, d);
+    return snapshot_writer_commit(j->store, &record, ret, err);
+}
+
+/* Reading back. */
+
+struct findings {
+    char first[512];
+};
+
+static void keep_first(void *arg, const char *object, const struct error *what)
+{
+    struct findings *f = arg;
+
+    if (what->code != 0 && !f->first[0])
+        snprintf(f->first, sizeof(f->first), "%s: %.400s", object,
+                 what->message);
+}
+
+static int verify(struct job *j, const char *id, struct error *err)
+{
+    struct findings findings = {0};
+    struct verify_report report = {0};
+    struct verify_args args = {
+        .ids = &id,
+        .n_ids = 1,
+        .read_data_percent = 100,
+        .stop = j->args.stop,
+        .finding = keep_first,
+        .arg = &findings,
+    };
+    int rc;
+
+    tell_phase(j, "verifying");
+    rc = verify_run(j->args.repository, &args, &report, err);
+    if (rc < 0)
+        return error_wrap(err, "snapshot '%s' is stored but was not verified",
+                          id);
+    if (report.errors == 0)
+        return 0;
+    fail(err, ERR_CORRUPT, "snapshot '%s' reads back damaged: %s", id,
+         findings.first);
+    return error_hint(err, "forget it, and look at the disk below the "
+                           "repository");
+}
+
+static int run(struct job *j, struct snapshot_summary *ret, struct error *err)
+{
+    struct snapshot_summary stored = {0};
+    int rc = look(j, err);
+
+    if (rc == 0)
+        rc = capture(j, err);
+    if (rc == 0)
+        rc = commit(j, &stored, err);
+    if (rc == 0 && j->args.verify)
+        rc = verify(j, stored.id, err);
+    if (rc < 0)
+        return rc;
+    stored.duration_ms = (clock_monotonic_ns() - j->begun_ns) / NS_PER_MS;
+    *ret = stored;
+    return 0;
+}
+
+static void release(struct job *j)
+{
+    capture_release(&j->capture);
+    snapshot_writer_free(j->store);
+    qemu_source_release(&j->source);
+    qmp_session_close(j->qmp);
+    json_decref(j->facts);
+}
+
+int snapshot_job_run(const struct snapshot_args *args,
+                     struct snapshot_summary *ret, bool *ret_over_budget,
+                     struct error *err)
+{
+    struct job j = {.args = *args, .begun_ns = clock_monotonic_ns()};
+    int rc;
+
+    if (!j.args.max_downtime_ms)
+        j.args.max_downtime_ms = DEFAULT_DOWNTIME_MS;
+    if (j.args.timeout_ms)
+        j.deadline_ns = j.begun_ns + j.args.timeout_ms * NS_PER_MS;
+    capture_init(&j.capture, &j.args);
+
+    rc = run(&j, ret, err);
+    if (rc == 0)
+        *ret_over_budget = ret->downtime_ms > j.args.max_downtime_ms;
+    release(&j);
+    return rc;
+}
