@@ -311,6 +311,7 @@ static int run(struct job *j, struct snapshot_summary *ret, struct error *err)
     if (rc < 0)
         return rc;
     stored.duration_ms = (clock_monotonic_ns() - j->begun_ns) / NS_PER_MS;
+    stored.tags = json_incref(j->args.tags);
     *ret = stored;
     return 0;
 }
