@@ -340,7 +340,8 @@ int ring_take_buffer(struct ring *r, uint8_t **ret, struct error *err)
 
         /* Else the caller has taken them all and would wait for itself. */
         assert(r->in_flight > 0);
-        rc = submit(r, 1, err);
+        /* Waiting for a batch at once lets the next one be a batch, too. */
+        rc = submit(r, MIN(r->batch, r->in_flight), err);
         if (rc < 0)
             return rc;
     }
