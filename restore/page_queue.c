@@ -1,0 +1,432 @@
+/*
+ * Three turns, asked in this order: requests (a ring, first come first
+ * served), the window beside the last request, and one linear pass over the
+ * data pages of all blocks. The pass visits every data page once, taken or
+ * not: when it is through, every one of them has been handed out.
+ *
+ * Blocks live in one table: first the snapshot's, in its order, then foreign
+ * ones as they are asked for. A foreign block's bitmap grows with the highest
+ * page asked for, up to a bound, since nothing else tells its length.
+ */
+#include "restore/page_queue.h"
+
+#include "core/base/bitmap.h"
+
+#define URGENT_MAX        65536u /* a waiting thread of QEMU each: ample */
+#define FOREIGN_MAX       64u    /* foreign blocks */
+#define FOREIGN_MAX_PAGES (UINT64_C(1) << 26) /* 256 GiB: 8 MiB of bits */
+#define REQUEST_MAX_BYTES (UINT64_C(1) << 30)
+
+struct queue_block {
+    const char *idstr;
+    char *own_idstr; /* foreign: the memory behind idstr */
+    pgno_t pages;    /* known: its length */
+    uint32_t unit_pages;
+    struct bitmap taken; /* a bit a unit */
+};
+
+struct urgent {
+    uint32_t block;
+    pgno_t first;
+    uint64_t asked_ns;
+};
+
+struct page_queue {
+    int (*next_data)(void *arg, uint32_t block, pgno_t from, pgno_t *ret,
+                     struct error *err);
+    void *arg;
+    struct queue_block *blocks;
+    uint32_t n;       /* with the foreign ones */
+    uint32_t n_known; /* the snapshot's */
+
+    struct urgent *ring;
+    uint32_t head;
+    uint32_t n_urgent;
+
+    bool released;
+    uint32_t near_block;
+    pgno_t near_next;
+    pgno_t near_end;
+    uint32_t linear_block;
+    pgno_t linear_next;
+    uint64_t data_units; /* met by the linear pass */
+};
+
+static int check_unit(const struct page_queue_block *b, struct error *err)
+{
+    if (b->unit_pages == 0 || b->unit_pages > PAGE_UNIT_MAX_PAGES ||
+        (b->unit_pages & (b->unit_pages - 1)) != 0) {
+        fail(err, ERR_UNSUPPORTED,
+             "host pages of %u KiB under block '%s' are too large for a lazy "
+             "restore",
+             b->unit_pages * (PAGE_BYTES / 1024), b->idstr);
+        return error_hint(err, "restore it with --eager");
+    }
+    return 0;
+}
+
+static int add_known(struct page_queue *q, const struct page_queue_block *b,
+                     struct error *err)
+{
+    struct queue_block *block = &q->blocks[q->n];
+    uint64_t units;
+    int rc = check_unit(b, err);
+
+    if (rc < 0)
+        return rc;
+    units = (b->pages + b->unit_pages - 1) / b->unit_pages;
+    rc = bitmap_init(&block->taken, units, err);
+    if (rc < 0)
+        return rc;
+    block->idstr = b->idstr;
+    block->pages = b->pages;
+    block->unit_pages = b->unit_pages;
+    q->n++;
+    q->n_known++;
+    return 0;
+}
+
+int page_queue_new(const struct page_queue_args *args, struct page_queue **ret,
+                   struct error *err)
+{
+    cleanup(page_queue) struct page_queue *q = calloc(1, sizeof(*q));
+
+    if (!q)
+        return fail_nomem(err);
+    q->next_data = args->next_data;
+    q->arg = args->arg;
+    q->blocks = calloc(args->n + FOREIGN_MAX, sizeof(*q->blocks));
+    q->ring = calloc(URGENT_MAX, sizeof(*q->ring));
+    if (!q->blocks || !q->ring)
+        return fail_nomem(err);
+    for (uint32_t i = 0; i < args->n; i++) {
+        int rc = add_known(q, &args->blocks[i], err);
+
+        if (rc < 0)
+            return rc;
+    }
+    *ret = steal_ptr(&q);
+    return 0;
+}
+
+void page_queue_free(struct page_queue *q)
+{
+    if (!q)
+        return;
+    for (uint32_t i = 0; i < q->n; i++) {
+        bitmap_release(&q->blocks[i].taken);
+        free(q->blocks[i].own_idstr);
+    }
+    free(q->blocks);
+    free(q->ring);
+    free(q);
+}
+
+static uint32_t find_known(const struct page_queue *q, const char *idstr)
+{
+    for (uint32_t i = 0; i < q->n_known; i++) {
+        if (strcmp(q->blocks[i].idstr, idstr) == 0)
+            return i;
+    }
+    return q->n;
+}
+
+static int find_foreign(struct page_queue *q, const char *idstr,
+                        uint32_t unit_pages, uint32_t *ret, struct error *err)
+{
+    struct queue_block *block;
+
+    for (uint32_t i = q->n_known; i < q->n; i++) {
+        if (strcmp(q->blocks[i].idstr, idstr) == 0) {
+            *ret = i;
+            return 0;
+        }
+    }
+    if (q->n - q->n_known == FOREIGN_MAX)
+        return fail(err, ERR_PROTOCOL,
+                    "pages of more than %u unknown blocks are asked for",
+                    FOREIGN_MAX);
+    block = &q->blocks[q->n];
+    block->own_idstr = strdup(idstr);
+    if (!block->own_idstr)
+        return fail_nomem(err);
+    block->idstr = block->own_idstr;
+    block->unit_pages = unit_pages;
+    *ret = q->n++;
+    return 0;
+}
+
+/* Room for `unit` in a foreign block's bitmap. */
+static int grow_foreign(struct queue_block *block, uint64_t unit,
+                        struct error *err)
+{
+    struct bitmap larger;
+    uint64_t n = MAX(block->taken.n_bits, UINT64_C(64));
+    int rc;
+
+    if (unit < block->taken.n_bits)
+        return 0;
+    if (unit >= FOREIGN_MAX_PAGES)
+        return fail(err, ERR_PROTOCOL,
+                    "page %llu of block '%s' is asked for, far behind its end",
+                    (unsigned long long)(unit * block->unit_pages),
+                    block->idstr);
+    while (n <= unit)
+        n *= 2;
+    rc = bitmap_init(&larger, n, err);
+    if (rc < 0)
+        return rc;
+    if (block->taken.n_bits > 0)
+        memcpy(larger.words, block->taken.words,
+               bitmap_n_words(&block->taken) * sizeof(uint64_t));
+    larger.n_set = block->taken.n_set;
+    bitmap_release(&block->taken);
+    block->taken = larger;
+    return 0;
+}
+
+static int push_urgent(struct page_queue *q, uint32_t block, uint64_t unit,
+                       uint64_t now_ns, struct error *err)
+{
+    struct queue_block *b = &q->blocks[block];
+
+    if (bitmap_test(&b->taken, unit))
+        return 0;
+    if (q->n_urgent == URGENT_MAX)
+        return fail(err, ERR_PROTOCOL,
+                    "more than %u pages are asked for at once", URGENT_MAX);
+    bitmap_set(&b->taken, unit);
+    q->ring[(q->head + q->n_urgent++) % URGENT_MAX] = (struct urgent){
+        .block = block,
+        .first = unit * b->unit_pages,
+        .asked_ns = now_ns,
+    };
+    return 0;
+}
+
+static int ask_foreign(struct page_queue *q, const char *idstr, pgno_t first,
+                       pgno_t end, uint64_t now_ns, struct error *err)
+{
+    uint32_t unit_pages = 1;
+    uint32_t block = 0;
+    int rc;
+
+    /* A request is one host page: its length tells the unit. */
+    while (unit_pages < end - first && unit_pages < PAGE_UNIT_MAX_PAGES)
+        unit_pages *= 2;
+    rc = find_foreign(q, idstr, unit_pages, &block, err);
+    if (rc < 0)
+        return rc;
+    unit_pages = q->blocks[block].unit_pages;
+    for (uint64_t unit = first / unit_pages; unit * unit_pages < end; unit++) {
+        rc = grow_foreign(&q->blocks[block], unit, err);
+        if (rc == 0)
+            rc = push_urgent(q, block, unit, now_ns, err);
+        if (rc < 0)
+            return rc;
+    }
+    return 0;
+}
+
+static int ask_known(struct page_queue *q, uint32_t block, pgno_t first,
+                     pgno_t end, uint64_t now_ns, struct error *err)
+{
+    uint32_t unit_pages = q->blocks[block].unit_pages;
+
+    for (uint64_t unit = first / unit_pages; unit * unit_pages < end; unit++) {
+        int rc = push_urgent(q, block, unit, now_ns, err);
+
+        if (rc < 0)
+            return rc;
+    }
+    return 0;
+}
+
+int page_queue_ask(struct page_queue *q, const char *idstr, uint64_t start,
+                   uint64_t len, uint64_t now_ns, struct error *err)
+{
+    uint32_t block = find_known(q, idstr);
+    pgno_t first = start / PAGE_BYTES;
+    pgno_t end;
+    pgno_t known_end;
+    int rc = 0;
+
+    if (start % PAGE_BYTES != 0 || len % PAGE_BYTES != 0 || len == 0 ||
+        len > REQUEST_MAX_BYTES || start > UINT64_MAX - len)
+        return fail(err, ERR_PROTOCOL,
+                    "request for %llu bytes at %llu of block '%s' is no range "
+                    "of pages",
+                    (unsigned long long)len, (unsigned long long)start, idstr);
+    end = first + len / PAGE_BYTES;
+    known_end = block < q->n_known ? q->blocks[block].pages : 0;
+    if (first < known_end)
+        rc = ask_known(q, block, first, MIN(end, known_end), now_ns, err);
+    if (rc == 0 && end > known_end)
+        rc = ask_foreign(q, idstr, MAX(first, known_end), end, now_ns, err);
+    return rc;
+}
+
+void page_queue_set_near(struct page_queue *q, uint32_t block, pgno_t first,
+                         pgno_t end)
+{
+    assert(block < q->n_known);
+    q->near_block = block;
+    q->near_next = first;
+    q->near_end = MIN(end, q->blocks[block].pages);
+}
+
+void page_queue_release_background(struct page_queue *q)
+{
+    q->released = true;
+}
+
+static struct page_unit unit_of(const struct page_queue *q, uint32_t block,
+                                pgno_t pgno, enum page_turn turn)
+{
+    const struct queue_block *b = &q->blocks[block];
+    pgno_t first = pgno - pgno % b->unit_pages;
+    uint32_t pages = b->unit_pages;
+
+    if (block < q->n_known)
+        pages = (uint32_t)MIN(pages, b->pages - first);
+    return (struct page_unit){
+        .turn = turn,
+        .known = block < q->n_known,
+        .block = block,
+        .first = first,
+        .pages = pages,
+    };
+}
+
+static bool next_urgent(struct page_queue *q, struct page_unit *ret)
+{
+    struct urgent *u = &q->ring[q->head];
+
+    if (q->n_urgent == 0)
+        return false;
+    q->head = (q->head + 1) % URGENT_MAX;
+    q->n_urgent--;
+    *ret = unit_of(q, u->block, u->first, PAGE_TURN_URGENT);
+    ret->asked_ns = u->asked_ns;
+    return true;
+}
+
+/* Data pages of `block` from *next up to `end`: the first not yet taken, which
+ * it takes. *next moves behind it; *met counts all that it met. */
+static int take_data(struct page_queue *q, uint32_t block, pgno_t *next,
+                     pgno_t end, bool *ret_found, uint64_t *met,
+                     struct error *err)
+{
+    struct queue_block *b = &q->blocks[block];
+
+    *ret_found = false;
+    while (*next < end) {
+        pgno_t pgno;
+        int rc = q->next_data(q->arg, block, *next, &pgno, err);
+
+        if (rc < 0)
+            return rc;
+        if (pgno >= end) {
+            *next = end;
+            return 0;
+        }
+        *next = MIN((pgno / b->unit_pages + 1) * b->unit_pages, b->pages);
+        (*met)++;
+        if (!bitmap_set(&b->taken, pgno / b->unit_pages)) {
+            *ret_found = true;
+            return 0;
+        }
+    }
+    return 0;
+}
+
+static int next_near(struct page_queue *q, struct page_unit *ret,
+                     struct error *err)
+{
+    uint64_t met = 0;
+    bool found;
+    int rc;
+
+    if (q->near_next >= q->near_end)
+        return 0;
+    rc = take_data(q, q->near_block, &q->near_next, q->near_end, &found, &met,
+                   err);
+    if (rc == 0 && found)
+        *ret = unit_of(q, q->near_block, q->near_next - 1, PAGE_TURN_NEAR);
+    return rc;
+}
+
+static int next_linear(struct page_queue *q, struct page_unit *ret,
+                       struct error *err)
+{
+    while (q->linear_block < q->n_known) {
+        bool found;
+        int rc = take_data(q, q->linear_block, &q->linear_next,
+                           q->blocks[q->linear_block].pages, &found,
+                           &q->data_units, err);
+
+        if (rc < 0)
+            return rc;
+        if (found) {
+            *ret = unit_of(q, q->linear_block, q->linear_next - 1,
+                           PAGE_TURN_LINEAR);
+            return 0;
+        }
+        q->linear_block++;
+        q->linear_next = 0;
+    }
+    return 0;
+}
+
+int page_queue_next(struct page_queue *q, struct page_unit *ret,
+                    struct error *err)
+{
+    struct page_unit unit = {.turn = PAGE_TURN_NONE};
+    int rc = 0;
+
+    if (!next_urgent(q, &unit)) {
+        rc = next_near(q, &unit, err);
+        if (rc == 0 && unit.turn == PAGE_TURN_NONE && q->released)
+            rc = next_linear(q, &unit, err);
+    }
+    if (rc == 0)
+        *ret = unit;
+    return rc;
+}
+
+bool page_queue_has_urgent(const struct page_queue *q)
+{
+    return q->n_urgent > 0;
+}
+
+bool page_queue_background_done(const struct page_queue *q)
+{
+    return q->linear_block == q->n_known && q->near_next >= q->near_end;
+}
+
+uint64_t page_queue_data_units(const struct page_queue *q)
+{
+    return q->data_units;
+}
+
+bool page_queue_withdraw(struct page_queue *q, uint32_t block, pgno_t pgno)
+{
+    struct queue_block *b = &q->blocks[block];
+
+    assert(block < q->n_known && pgno < b->pages);
+    return !bitmap_set(&b->taken, pgno / b->unit_pages);
+}
+
+bool page_queue_taken(const struct page_queue *q, uint32_t block, pgno_t pgno)
+{
+    const struct queue_block *b = &q->blocks[block];
+
+    assert(block < q->n_known && pgno < b->pages);
+    return bitmap_test(&b->taken, pgno / b->unit_pages);
+}
+
+const char *page_queue_idstr(const struct page_queue *q, uint32_t block)
+{
+    assert(block < q->n);
+    return q->blocks[block].idstr;
+}
