@@ -1,0 +1,57 @@
+/*
+ * page_sender.h - the one who writes to QEMU: bytes and batches of pages.
+ *
+ * Units are added, with their content, to a batch; flush() writes the batch
+ * with as few system calls as it takes. Of each urgent unit the time from the
+ * reading of the request to the writing of its page is counted. One thread.
+ */
+#ifndef FIRN_RESTORE_PAGE_SENDER_H
+#define FIRN_RESTORE_PAGE_SENDER_H
+
+#include "core/base/buf.h"
+#include "core/base/stopper.h"
+#include "restore/fault_stats.h"
+#include "restore/page_queue.h"
+#include "restore/page_source.h"
+
+struct page_sender_args {
+    int fd; /* borrowed */
+    const struct page_source *source;
+    struct stopper *stop;
+    uint32_t max_unit_pages; /* of any block */
+};
+
+struct page_sender_stats {
+    struct fault_stats faults;
+    uint64_t data_pages;       /* written with content */
+    uint64_t prefetched_pages; /* of these, nobody had asked for */
+    uint64_t zero_pages;       /* zero records */
+    uint64_t data_units;       /* units with content, written */
+};
+
+struct page_sender;
+
+int page_sender_new(const struct page_sender_args *args,
+                    struct page_sender **ret, struct error *err) NODISCARD;
+void page_sender_free(struct page_sender *s);
+
+/* Bytes that are no pages; not while a batch is open. */
+int page_sender_write(struct page_sender *s, const struct buf *bytes,
+                      struct error *err) NODISCARD;
+
+/* Reads the unit's pages and adds their records. An error is the source's (or
+ * ERR_NOMEM) and leaves the batch as it was: not one record of the unit is
+ * written then. */
+int page_sender_add(struct page_sender *s, const struct page_unit *unit,
+                    const char *idstr, struct error *err) NODISCARD;
+/* No further unit should be added before a flush. */
+bool page_sender_full(const struct page_sender *s);
+bool page_sender_empty(const struct page_sender *s);
+/* ERR_PEER when QEMU closed the socket. */
+int page_sender_flush(struct page_sender *s, struct error *err) NODISCARD;
+
+const struct page_sender_stats *page_sender_stats(const struct page_sender *s);
+
+DEFINE_CLEANUP(page_sender, struct page_sender *, page_sender_free)
+
+#endif

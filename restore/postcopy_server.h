@@ -1,0 +1,70 @@
+/*
+ * postcopy_server.h - the source's side of a postcopy migration, whole.
+ *
+ * Over a connected socket on which a QEMU with `postcopy-ram` waits: the
+ * prologue (header to package), then pages until all have gone, then the end.
+ * Runs in the calling thread and one of its own (request_reader).
+ */
+#ifndef FIRN_RESTORE_POSTCOPY_SERVER_H
+#define FIRN_RESTORE_POSTCOPY_SERVER_H
+
+#include "core/vm/device_state.h"
+#include "core/vm/machine_config.h"
+#include "core/vm/ramblock.h"
+#include "restore/page_source.h"
+
+/* What is told while it runs; each may be NULL. From the calling thread. */
+struct postcopy_watch {
+    void *arg;
+    /* The prologue is written. */
+    void (*fed)(void *arg);
+    /* QEMU accepted all device state (PONG 3): the guest executes now. */
+    void (*loaded)(void *arg);
+    /* Pages that cannot be had: told once, for the first. `asked_for`: QEMU
+     * waits for it. */
+    void (*damage)(void *arg, const struct error *why, bool asked_for);
+    /* Everything but `lost_units` units that cannot be had was sent; requests
+     * are answered on. */
+    void (*exhausted)(void *arg, uint64_t lost_units);
+};
+
+struct postcopy_args {
+    int fd; /* borrowed */
+    const struct page_source *source;
+    /* Of the snapshot, but host_page_bytes is the destination's. */
+    const struct ramblock_list *blocks;
+    const struct machine_config *config;
+    const struct device_state *devices;
+    uint32_t ram_section_id;
+    /* A pager that takes over: no prologue; received bitmaps are awaited, for
+     * which somebody has asked. */
+    bool resume;
+    const struct postcopy_watch *watch;
+};
+
+struct postcopy_result {
+    uint64_t faults;
+    uint64_t fault_p50_us;
+    uint64_t fault_p99_us;
+    uint64_t prefetched_pages;
+};
+
+/*
+ * Returns 0 when QEMU said that it has everything (SHUT 0). ERR_PEER: the
+ * socket was closed; what state QEMU is in then, it tells over QMP.
+ * ERR_CORRUPT: pages could not be had, and QEMU has ended meanwhile (until
+ * then the server stays, and answers requests for all others). ERR_PROTOCOL,
+ * ERR_TIMEOUT as they say.
+ */
+int postcopy_serve(const struct postcopy_args *args,
+                   struct postcopy_result *ret, struct error *err) NODISCARD;
+
+/* The bytes from header to package. */
+int postcopy_put_prologue(struct buf *b, const struct postcopy_args *args,
+                          struct error *err) NODISCARD;
+/* What makes a paused QEMU go on with a new pager: RECV_BITMAP for each block,
+ * then RESUME. */
+int postcopy_put_recovery(struct buf *b, const struct ramblock_list *blocks,
+                          struct error *err) NODISCARD;
+
+#endif
