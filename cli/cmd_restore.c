@@ -1,0 +1,189 @@
+#include <inttypes.h>
+
+#include "cli/command.h"
+#include "cli/options.h"
+#include "cli/output.h"
+#include "cli/progress.h"
+#include "restore/restore_job.h"
+
+struct restore_options {
+    const char *qmp;
+    bool eager;
+    bool detach;
+    bool dry_run;
+    bool disks_changed_ok;
+    int on_error;
+};
+
+/* In the order of enum restore_on_error. */
+static const char *const on_errors[] = {"hang", "kill", NULL};
+static_assert(RESTORE_ON_ERROR_HANG == 0 && RESTORE_ON_ERROR_KILL == 1,
+              "the names follow the enum");
+
+#define AT(field) offsetof(struct restore_options, field)
+static const struct option_spec options[] = {
+    {"qmp", 0, OPTION_STRING, AT(qmp), "SOCKET",
+     "into the QEMU at this QMP socket, started with -incoming defer"},
+    {"eager", 0, OPTION_FLAG, AT(eager), NULL,
+     "bring in all memory before the VM runs"},
+    {"detach", 0, OPTION_FLAG, AT(detach), NULL,
+     "return as soon as the VM runs"},
+    {"dry-run", 0, OPTION_FLAG, AT(dry_run), NULL,
+     "compare only; nothing is restored"},
+    {"disks-changed-ok", 0, OPTION_FLAG, AT(disks_changed_ok), NULL,
+     "restore though disk images were written since"},
+    {"on-error", 0, OPTION_CHOICE, AT(on_error), "ACTION",
+     "when a page is damaged: hang (what touches it waits) or kill the VM",
+     on_errors},
+    {0},
+};
+#undef AT
+
+struct restore_output {
+    const struct cli *cli;
+    struct progress *progress;
+    struct error failed; /* of stdout */
+};
+
+static void print_running(void *arg, const struct restore_event_running *e)
+{
+    struct restore_output *o = arg;
+    char took[32], read[32], image[32];
+
+    if (o->cli->json) {
+        if (output_json(json_pack("{s:s, s:I, s:I, s:I, s:I}", "type",
+                                  "running", "elapsed_ms",
+                                  (json_int_t)e->elapsed_ms, "read_bytes",
+                                  (json_int_t)e->read_bytes, "image_bytes",
+                                  (json_int_t)e->image_bytes, "qemu_pid",
+                                  (json_int_t)e->qemu_pid),
+                        &o->failed) < 0)
+            stopper_pull(o->cli->stop, ERR_IO);
+        return;
+    }
+    progress_say(o->progress,
+                 "running after %s, process %d; %s of %s read so far",
+                 output_duration(e->elapsed_ms, took), (int)e->qemu_pid,
+                 output_size(e->read_bytes, read),
+                 output_size(e->image_bytes, image));
+}
+
+static void print_resident(void *arg, const struct restore_event_resident *e)
+{
+    struct restore_output *o = arg;
+    char took[32], read[32];
+
+    if (o->cli->json) {
+        if (output_json(
+                json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:I}", "type",
+                          "resident", "elapsed_ms", (json_int_t)e->elapsed_ms,
+                          "faults", (json_int_t)e->faults, "fault_p50_us",
+                          (json_int_t)e->fault_p50_us, "fault_p99_us",
+                          (json_int_t)e->fault_p99_us, "prefetched_pages",
+                          (json_int_t)e->prefetched_pages, "read_bytes",
+                          (json_int_t)e->read_bytes),
+                &o->failed) < 0)
+            stopper_pull(o->cli->stop, ERR_IO);
+        return;
+    }
+    progress_say(o->progress,
+                 "resident after %s; %s read, %" PRIu64
+                 " faults (median %" PRIu64 " us, p99 %" PRIu64 " us)",
+                 output_duration(e->elapsed_ms, took),
+                 output_size(e->read_bytes, read), e->faults, e->fault_p50_us,
+                 e->fault_p99_us);
+}
+
+static void print_note(void *arg, const char *text)
+{
+    struct restore_output *o = arg;
+
+    progress_say(o->progress, "%s", text);
+}
+
+static int check(const struct restore_options *o,
+                 const struct option_words *words, struct error *err)
+{
+    struct option_words named = {.rest = words->rest, .n_rest = words->n_rest};
+    int rc = options_check_words(&named, 1, 1, "SNAP", err);
+
+    if (rc < 0)
+        return rc;
+    if (o->qmp && !o->qmp[0])
+        return fail(err, ERR_USAGE, "--qmp SOCKET is empty");
+    if (o->qmp && words->behind)
+        return fail(err, ERR_USAGE,
+                    "--qmp names a QEMU that waits already; a command behind "
+                    "-- would start another");
+    if (words->behind && !words->behind[0])
+        return fail(err, ERR_USAGE, "there is no command behind --");
+    return 0;
+}
+
+static int restore(struct cli *cli, const struct restore_options *o,
+                   const struct option_words *words,
+                   struct repository *repository, struct error *err)
+{
+    cleanup(progress) struct progress *progress = NULL;
+    struct restore_output output = {.cli = cli};
+    char id[SNAPSHOT_ID_LEN + 1];
+    int rc = repository_resolve(repository, words->rest[0], id, err);
+
+    if (rc == 0)
+        rc = progress_new(cli, &progress, err);
+    if (rc < 0)
+        return rc;
+    output.progress = progress;
+    rc = restore_job_run(
+        &(struct restore_args){
+            .repository = repository,
+            .id = id,
+            .qmp_path = o->qmp,
+            .command = words->behind,
+            .eager = o->eager,
+            .detach = o->detach,
+            .dry_run = o->dry_run,
+            .disks_changed_ok = o->disks_changed_ok,
+            .on_error = (enum restore_on_error)o->on_error,
+            .stop = cli->stop,
+            .running = print_running,
+            .resident = print_resident,
+            .note = print_note,
+            .arg = &output,
+        },
+        err);
+    if (output.failed.code != 0)
+        return error_copy(err, &output.failed);
+    if (rc == 0 && o->dry_run)
+        progress_say(progress, "%s fits: nothing would forbid the restore", id);
+    return rc;
+}
+
+static int run(struct cli *cli, int argc, char **argv, struct error *err)
+{
+    cleanup(repository) struct repository *repository = NULL;
+    struct restore_options o = {0};
+    struct option_words words;
+    int rc = options_parse(options, argc, argv, &o, &words, err);
+
+    if (rc == 0)
+        rc = check(&o, &words, err);
+    if (rc == 0)
+        rc = cli_open_repository(cli, &repository, err);
+    if (rc == 0)
+        rc = restore(cli, &o, &words, repository, err);
+    return rc;
+}
+
+const struct command cmd_restore = {
+    .name = "restore",
+    .summary = "start a VM from a snapshot, before its memory has been read",
+    .usage = "restore SNAP [options] [-- QEMU ARG...]",
+    .options = options,
+    .details =
+        "Starts QEMU by the recorded command line (or the one behind --), "
+        "compares it with the snapshot, and lets the VM run; its pages follow "
+        "as it touches them and in the background. An interrupt after that "
+        "leaves the background at work. With --eager all memory comes first.",
+    .run = run,
+};

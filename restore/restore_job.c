@@ -1,0 +1,188 @@
+/*
+ * The processes of a restore, and their threads:
+ *
+ *   front    the command itself: one thread. Forks the keeper before any
+ *            thread exists, prints what it hears, passes SIGINT and SIGTERM on
+ *            until the VM runs. May die at any time: before the VM runs the
+ *            keeper then ends QEMU, afterwards nobody misses it.
+ *   keeper   one thread. A session of its own; owns the lease, the state file,
+ *            QEMU (its child) and the negotiated out-of-band monitor; starts
+ *            pagers. Ends when the last page is placed, or with QEMU.
+ *   pager    exec'd; two threads. The main thread owns the snapshot's reader,
+ *            the page queue and the writing side of the socket; "return path"
+ *            owns the reading side and leaves requests in an inbox under the
+ *            one lock. Ends with SHUT, with the socket, or killed: the keeper
+ *            starts another.
+ *
+ *   front ⇄ keeper ⇄ pager: JSON lines over socketpairs (link.h)
+ *
+ *   keeper → front  {"type":"note","text"}
+ *                   {"type":"running","elapsed_ms","read_bytes","image_bytes",
+ *                    "qemu_pid","qmp"}
+ *                   {"type":"resident", ...}  figures of pager.c, elapsed_ms
+ *                   {"type":"done"} or {"type":"error",...}: the last line
+ */
+#include "restore/restore_job.h"
+
+#include <signal.h>
+#include <sys/wait.h>
+
+#include "core/base/clock.h"
+#include "restore/keeper.h"
+
+/* QEMU is killed and the lease removed within this time, or never. */
+#define ABORT_LIMIT_NS (15 * NS_PER_SEC)
+
+struct front {
+    const struct restore_args *args;
+    struct link keeper;
+    pid_t pid;
+    bool running;
+    bool over; /* the last line was read */
+};
+
+static void give_note(const struct front *f, const char *text)
+{
+    if (f->args->note)
+        f->args->note(f->args->arg, text);
+}
+
+static uint64_t number(const json_t *m, const char *key)
+{
+    return (uint64_t)json_path_int(m, key, 0);
+}
+
+static void take_running(struct front *f, const json_t *m)
+{
+    struct restore_event_running e = {
+        .elapsed_ms = number(m, "elapsed_ms"),
+        .read_bytes = number(m, "read_bytes"),
+        .image_bytes = number(m, "image_bytes"),
+        .qemu_pid = (pid_t)number(m, "qemu_pid"),
+    };
+
+    f->running = true;
+    if (f->args->running)
+        f->args->running(f->args->arg, &e);
+}
+
+static void take_resident(struct front *f, const json_t *m)
+{
+    struct restore_event_resident e = {
+        .elapsed_ms = number(m, "elapsed_ms"),
+        .faults = number(m, "faults"),
+        .fault_p50_us = number(m, "fault_p50_us"),
+        .fault_p99_us = number(m, "fault_p99_us"),
+        .prefetched_pages = number(m, "prefetched_pages"),
+        .read_bytes = number(m, "read_bytes"),
+    };
+
+    if (f->args->resident)
+        f->args->resident(f->args->arg, &e);
+}
+
+static int take_message(struct front *f, const json_t *m, struct error *err)
+{
+    if (link_is(m, "note"))
+        give_note(f, json_path_str(m, "text", ""));
+    else if (link_is(m, "running"))
+        take_running(f, m);
+    else if (link_is(m, "resident"))
+        take_resident(f, m);
+    f->over = link_is(m, "done") || link_is(m, "error");
+    return link_is(m, "error") ? link_error_of(m, err) : 0;
+}
+
+static int keeper_died(struct front *f, struct error *err)
+{
+    int status = 0;
+
+    if (waitpid(f->pid, &status, 0) == f->pid && WIFSIGNALED(status))
+        return fail(err, ERR_IO, "the keeper was ended by signal %d",
+                    WTERMSIG(status));
+    return fail(err, ERR_IO, "the keeper ended without a word");
+}
+
+/* Messages until the last one, or (with `until_running`) until the VM runs. */
+static int listen_to_keeper(struct front *f, struct stopper *stop,
+                            uint64_t deadline_ns, bool until_running,
+                            struct error *err)
+{
+    while (!f->over && !(until_running && f->running)) {
+        cleanup_json json_t *m = NULL;
+        int rc = link_wait(&f->keeper, stop, deadline_ns, &m, err);
+
+        if (rc == 0)
+            rc = m ? take_message(f, m, err) : keeper_died(f, err);
+        if (rc < 0)
+            return rc;
+    }
+    return 0;
+}
+
+/* The keeper ends QEMU, unless the VM began to run at this very moment. */
+static int abort_restore(struct front *f, const struct error *why,
+                         struct error *err)
+{
+    uint64_t deadline_ns = clock_monotonic_ns() + ABORT_LIMIT_NS;
+    struct error said = ERROR_INIT;
+    struct stopper never;
+    int rc;
+
+    kill(f->pid, why->code == ERR_INTERRUPTED ? SIGINT : SIGTERM);
+    rc = stopper_init(&never, err);
+    if (rc < 0)
+        return rc;
+    rc = listen_to_keeper(f, &never, deadline_ns, true, &said);
+    stopper_release(&never);
+    if (rc < 0 && said.code != ERR_INTERRUPTED && said.code != ERR_TERMINATED)
+        give_note(f, said.message);
+    return error_copy(err, why);
+}
+
+static int run_front(struct front *f, struct error *err)
+{
+    struct error why = ERROR_INIT;
+    int rc = listen_to_keeper(f, f->args->stop, 0, f->args->detach, &why);
+
+    if (rc == 0)
+        return 0;
+    if (!stopper_pulled(f->args->stop) || f->over)
+        return error_copy(err, &why);
+    if (!f->running)
+        abort_restore(f, &why, err);
+    if (f->running)
+        give_note(f, "the VM runs; its pages go on being brought in the "
+                     "background");
+    return error_copy(err, &why);
+}
+
+static _Noreturn void become_keeper(const struct restore_args *args,
+                                    uint64_t begun_ns, struct link *front)
+{
+    keeper_main(args, begun_ns, front);
+    _exit(0);
+}
+
+int restore_job_run(const struct restore_args *args, struct error *err)
+{
+    cleanup_link struct link theirs = LINK_INIT;
+    struct front f = {.args = args, .keeper = LINK_INIT};
+    uint64_t begun_ns = clock_monotonic_ns();
+    int rc = link_pair(&f.keeper, &theirs, err);
+
+    if (rc < 0)
+        return rc;
+    f.pid = fork();
+    if (f.pid == 0) {
+        link_release(&f.keeper);
+        become_keeper(args, begun_ns, &theirs);
+    }
+    if (f.pid < 0)
+        rc = fail_errno(err, ERR_IO, "cannot start the keeper");
+    link_release(&theirs);
+    if (rc == 0)
+        rc = run_front(&f, err);
+    link_release(&f.keeper);
+    return rc;
+}
