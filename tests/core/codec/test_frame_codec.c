@@ -9,7 +9,8 @@
  * Counts what zstd asks for: it is a shared library, so its calls come here.
  * Sanitizers have a malloc of their own.
  */
-#if defined(__GLIBC__) && !defined(__SANITIZE_ADDRESS__)
+#if defined(__GLIBC__) && !defined(__SANITIZE_ADDRESS__) && \
+    !defined(__SANITIZE_THREAD__)
 #define COUNTS_ALLOCATIONS 1
 void *__libc_malloc(size_t n);
 void *__libc_calloc(size_t n, size_t size);
