@@ -5,6 +5,7 @@
  * taken out first; what is left belongs to the command. Errors are printed
  * here and nowhere else.
  */
+#include <fcntl.h>
 #include <signal.h>
 
 #include "cli/command.h"
@@ -230,8 +231,10 @@ static int run(struct cli *cli, int argc, char **argv, struct error *err)
     };
     configure_log(&g);
     /* Options that stand before the command's name must have been ours. */
-    if (left > 1 && argv[1][0] == '-' && argv[1] != name)
-        return fail(err, ERR_USAGE, "unknown option '%s'", argv[1]);
+    if (left > 1 && argv[1][0] == '-' && argv[1] != name) {
+        fail(err, ERR_USAGE, "unknown option '%s'", argv[1]);
+        return error_hint(err, "see 'firn help'");
+    }
     if (g.version)
         command = &cmd_version;
     else if (!name)
@@ -266,6 +269,20 @@ static void print_error(const struct cli *cli, const struct error *why)
                    why->hint[0] ? "\n  hint: " : "", why->hint);
 }
 
+/* Started with one of 0, 1, 2 closed, the next file we open would get its
+ * number, and a message would be written into it. Output to a closed stdout
+ * must fail, so its stand-in cannot be written to. */
+static void fill_standard_files(void)
+{
+    static const int modes[] = {O_RDONLY, O_RDONLY, O_WRONLY};
+
+    for (int fd = 0; fd < (int)ARRAY_LEN(modes); fd++) {
+        if (fcntl(fd, F_GETFD) < 0 && errno == EBADF &&
+            open("/dev/null", modes[fd]) != fd)
+            abort();
+    }
+}
+
 /* SIGUSR1 asks for progress: harmless when there is none. */
 static void ignore_usr1(int number)
 {
@@ -287,6 +304,7 @@ int main(int argc, char **argv)
 
     if (argc < 1)
         return 2;
+    fill_standard_files();
     prepare_signals();
     if (run(&cli, argc, argv, &err) == 0)
         return 0;

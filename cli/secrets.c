@@ -66,12 +66,13 @@ static const char *find_value(const char *at, const char **ret_end)
 /* "://user:password@" and iSCSI's "://user%password@": the password. */
 static const char *find_url_password(const char *at, const char **ret_end)
 {
-    const char *name = at + 3;
+    const char *name;
     const char *end;
     const char *start;
 
     if (strncmp(at, "://", 3) != 0)
         return NULL;
+    name = at + 3;
     end = name + strcspn(name, "/,\" ");
     end = memrchr(name, '@', (size_t)(end - name));
     if (!end)
