@@ -78,10 +78,8 @@ static void on_signal(int number)
 
 int stopper_watch_signals(struct stopper *s, struct error *err)
 {
-    /* Not SA_RESTART: a plain read must come back and look at the stopper.
-     * The second signal of a kind ends the process at once: whatever waits for
-     * an orderly end is built to survive that. */
-    struct sigaction act = {.sa_handler = on_signal, .sa_flags = SA_RESETHAND};
+    /* Not SA_RESTART: a plain read must come back and look at the stopper. */
+    struct sigaction act = {.sa_handler = on_signal};
 
     watched = s;
     for (size_t i = 0; i < ARRAY_LEN(watched_signals); i++) {
