@@ -262,19 +262,17 @@ static int pci_names(const json_t *facts, json_t **ret, struct error *err)
     return rc;
 }
 
-static size_t count_of(const json_t *list, const char *text)
+/* How often `text` is among the first `n` of the list. */
+static size_t count_of(const json_t *list, size_t n, const char *text)
 {
-    const json_t *item;
-    size_t n = 0;
-    size_t i;
+    size_t count = 0;
 
-    json_array_foreach((json_t *)list, i, item)
-    {
-        const char *s = json_string_value(item);
+    for (size_t i = 0; i < n; i++) {
+        const char *s = json_string_value(json_array_get(list, i));
 
-        n += s && strcmp(s, text) == 0;
+        count += s && strcmp(s, text) == 0;
     }
-    return n;
+    return count;
 }
 
 /* Names that `list` has more often than `other`, each once. */
@@ -289,7 +287,9 @@ static int add_surplus(const json_t *list, const json_t *other,
     {
         const char *text = json_string_value(item);
 
-        if (rc < 0 || !text || count_of(list, text) <= count_of(other, text))
+        if (rc < 0 || !text || count_of(list, i, text) > 0 ||
+            count_of(list, json_array_size(list), text) <=
+                count_of(other, json_array_size(other), text))
             continue;
         rc = add_line(ret, err, "device '%s' %s", text, sentence);
     }

@@ -209,7 +209,7 @@ static int read_all(struct request_reader *r, struct error *err)
             return rc;
         rc = return_path_decoder_feed(r->decoder, data, n, err);
         if (rc < 0)
-            return error_wrap(err, "return path");
+            return rc;
         wake_sender(r);
     }
 }
