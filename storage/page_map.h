@@ -1,0 +1,51 @@
+/*
+ * page_map.h - of each page of a capture: was it seen, and where it lies.
+ *
+ * Of two contents of one page the one of the batch with the higher number
+ * counts, in whatever order they are put. Memory is taken by segments of 512
+ * pages: 24 bytes for each at first, some 64 to 256 for one that is all zero,
+ * 8 KiB (16 bytes a page) for one with content. Not for threads: the caller
+ * holds one lock for all pages of a batch.
+ */
+#ifndef FIRN_STORAGE_PAGE_MAP_H
+#define FIRN_STORAGE_PAGE_MAP_H
+
+#include "core/vm/ramblock.h"
+#include "storage/dedup.h"
+#include "storage/index/segment.h"
+
+/* Numbers of packs that are none. */
+#define PAGE_MAP_ZERO   (UINT32_MAX - 1)
+#define PAGE_MAP_UNSEEN UINT32_MAX
+
+struct page_map_segment;
+
+struct page_map_block {
+    struct page_map_segment *segments;
+    uint64_t n_segments;
+    pgno_t n_pages;
+};
+
+struct page_map {
+    struct page_map_block *blocks;
+    uint32_t n_blocks;
+    uint64_t replaced; /* contents that gave way to another, or came late */
+    uint64_t full_segments; /* those of 8 KiB */
+};
+
+int page_map_init(struct page_map *m, const struct ramblock_list *blocks,
+                  struct error *err) NODISCARD;
+void page_map_release(struct page_map *m);
+
+/* `place` may be a zero page ({PAGE_MAP_ZERO, 0}). ERR_NOMEM. */
+int page_map_put(struct page_map *m, uint32_t block, pgno_t pgno, uint64_t seq,
+                 struct dedup_place place, struct error *err) NODISCARD;
+/* The pack is PAGE_MAP_UNSEEN for a page that was never put. */
+struct dedup_place page_map_get(const struct page_map *m, uint32_t block,
+                                pgno_t pgno);
+/* All places of a segment; how many pages it has (512, the last one fewer). */
+uint32_t page_map_read_segment(const struct page_map *m, uint32_t block,
+                               uint64_t segno,
+                               struct dedup_place ret[static SEGMENT_PAGES]);
+
+#endif
