@@ -15,7 +15,8 @@
 
 struct lease;
 
-/* `purpose`: "capture", "restore", "check". `snapshot`: what it reads, or NULL. */
+/* `purpose`: "capture", "restore", "check". `snapshot`: what it reads, or NULL.
+ */
 int lease_acquire(struct repository *r, const char *purpose,
                   const char *snapshot, struct lease **ret,
                   struct error *err) NODISCARD;

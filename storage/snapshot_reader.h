@@ -23,14 +23,14 @@ int snapshot_reader_open(struct repository *r, const char *id,
 void snapshot_reader_close(struct snapshot_reader *s);
 
 /* Borrowed, live as long as the reader. */
-const struct snapshot_summary *snapshot_reader_summary(
-    const struct snapshot_reader *s);
-const struct ramblock_list *snapshot_reader_blocks(
-    const struct snapshot_reader *s);
-const struct machine_config *snapshot_reader_config(
-    const struct snapshot_reader *s);
-const struct device_state *snapshot_reader_devices(
-    const struct snapshot_reader *s);
+const struct snapshot_summary *
+snapshot_reader_summary(const struct snapshot_reader *s);
+const struct ramblock_list *
+snapshot_reader_blocks(const struct snapshot_reader *s);
+const struct machine_config *
+snapshot_reader_config(const struct snapshot_reader *s);
+const struct device_state *
+snapshot_reader_devices(const struct snapshot_reader *s);
 const json_t *snapshot_reader_facts(const struct snapshot_reader *s);
 uint32_t snapshot_reader_ram_section_id(const struct snapshot_reader *s);
 
@@ -62,8 +62,8 @@ struct snapshot_pack {
     uint64_t bytes;
 };
 /* The packs that the snapshot refers to; borrowed. */
-const struct snapshot_pack *snapshot_reader_packs(
-    const struct snapshot_reader *s, size_t *ret_n);
+const struct snapshot_pack *
+snapshot_reader_packs(const struct snapshot_reader *s, size_t *ret_n);
 
 /* Bytes read from packs and the snapshot object so far, and the bytes that
  * reading the whole image once would take. */
