@@ -20,6 +20,7 @@
 #include "storage/packs/pack_reader.h"
 #include "storage/repository_inside.h"
 #include "storage/segment_cache.h"
+#include "storage/snapshot_reader_inside.h"
 
 #define FRAME_CACHE_BYTES (32u << 20)
 /* Some 300 KiB of tables each. */
@@ -250,6 +251,31 @@ static int decode_segment(struct snapshot_reader *s, uint32_t block,
         return error_wrap(err, "segment %llu of block %u",
                           (unsigned long long)row->segno, block);
     return 0;
+}
+
+struct manifest *snapshot_reader_manifest(struct snapshot_reader *s)
+{
+    return s->manifest;
+}
+
+int snapshot_reader_check_segment(struct snapshot_reader *s, uint32_t block,
+                                  const struct manifest_segment *row,
+                                  struct error *err)
+{
+    int rc = decode_segment(s, block, row, err);
+
+    for (uint32_t i = 0; rc == 0 && i < s->scratch.n_runs; i++) {
+        const struct segment_run *run = &s->scratch.runs[i];
+        const struct manifest_pack *pack = &s->manifest_packs[run->pack];
+
+        if ((uint64_t)run->item + run->count > pack->items)
+            rc = fail(err, ERR_CORRUPT,
+                      "segment %llu of block %u: pack '%s' has %u items and no "
+                      "item %u",
+                      (unsigned long long)row->segno, block, pack->id,
+                      pack->items, run->item + run->count - 1);
+    }
+    return rc;
 }
 
 static int load_segment(struct snapshot_reader *s, uint32_t block,

@@ -1,0 +1,20 @@
+/*
+ * snapshot_reader_inside.h - a reader as verify sees it. No door.
+ */
+#ifndef FIRN_STORAGE_SNAPSHOT_READER_INSIDE_H
+#define FIRN_STORAGE_SNAPSHOT_READER_INSIDE_H
+
+#include "storage/manifest.h"
+#include "storage/snapshot_reader.h"
+
+/* Borrowed. */
+struct manifest *snapshot_reader_manifest(struct snapshot_reader *s);
+
+/* Reads the segment of a row and checks all of it: the bytes are those meant
+ * for this place, they decode, each pack is listed, each item is in its pack.
+ */
+int snapshot_reader_check_segment(struct snapshot_reader *s, uint32_t block,
+                                  const struct manifest_segment *row,
+                                  struct error *err) NODISCARD;
+
+#endif

@@ -1,0 +1,34 @@
+/*
+ * verify_pack.h - one pack against its own tables, and its data if asked for.
+ *
+ * Inside of verify.c; one thread.
+ */
+#ifndef FIRN_STORAGE_VERIFY_PACK_H
+#define FIRN_STORAGE_VERIFY_PACK_H
+
+#include "core/base/stopper.h"
+#include "core/codec/frame_codec.h"
+#include "storage/manifest.h"
+
+struct verify_pack_args {
+    struct repository *repository;
+    const struct manifest_pack *expected; /* as a snapshot describes it */
+    struct frame_codec *codec;
+    unsigned read_data_percent;
+    uint64_t *random;     /* which frames are read, below 100 % */
+    struct stopper *stop; /* may be NULL */
+    /* Each thing that is wrong. */
+    void (*finding)(void *arg, const struct error *what);
+    void *arg;
+};
+
+struct verify_pack_report {
+    uint64_t frames_read;
+    uint64_t pages_hashed;
+};
+
+/* Fails only with ERR_NOMEM or the stopper's code. */
+int verify_pack(const struct verify_pack_args *args,
+                struct verify_pack_report *ret, struct error *err) NODISCARD;
+
+#endif
