@@ -24,6 +24,7 @@
 
 #include "core/base/clock.h"
 #include "snapshot/run_state.h"
+#include "snapshot/socket_folder.h"
 
 #define LOG_AREA "source"
 #include "core/base/log.h"
@@ -280,6 +281,35 @@ static int check_parameters(struct qemu_source *s, struct error *err)
     return 0;
 }
 
+/* A killed capture's settings are no user's: what it had found counts. */
+static void recall_settings(struct qemu_source *s)
+{
+    cleanup_json json_t *kept = NULL;
+    json_t *capabilities, *parameters;
+
+    settings_memo_init(&s->memo, socket_folder_base(),
+                       qmp_session_peer_pid(s->qmp));
+    kept = settings_memo_recall(&s->memo);
+    capabilities = json_object_get(kept, "capabilities");
+    parameters = json_object_get(kept, "parameters");
+    if (!json_is_array(capabilities) || !json_is_object(parameters))
+        return;
+    log_debug("a killed capture left its settings");
+    qemu_source_release(s);
+    s->found_capabilities = json_incref(capabilities);
+    s->found_parameters = json_incref(parameters);
+}
+
+static void keep_settings(const struct qemu_source *s)
+{
+    cleanup_json json_t *settings =
+        json_pack("{s:O, s:O}", "capabilities", s->found_capabilities,
+                  "parameters", s->found_parameters);
+
+    if (settings)
+        settings_memo_keep(&s->memo, settings);
+}
+
 int qemu_source_examine(struct qemu_source *s, uint64_t deadline_ns,
                         struct error *err)
 {
@@ -297,10 +327,12 @@ int qemu_source_examine(struct qemu_source *s, uint64_t deadline_ns,
         rc = check_parameters(s, err);
     if (rc == 0)
         rc = check_blockers(s, err);
-    if (rc == 0)
-        capability_of(s->found_capabilities, "background-snapshot",
-                      &s->can_background);
-    return rc;
+    if (rc < 0)
+        return rc;
+    capability_of(s->found_capabilities, "background-snapshot",
+                  &s->can_background);
+    recall_settings(s);
+    return 0;
 }
 
 /* Setting up and putting back. */
@@ -355,9 +387,6 @@ static int capability_list(struct qemu_source *s, enum snapshot_mode mode,
         bool state = json_path_bool(c, "state", false);
         int rc;
 
-        /* Nobody keeps it on between saves: a killed run left it. */
-        if (strcmp(name, "background-snapshot") == 0)
-            state = false;
         if (mode != SNAPSHOT_AUTO)
             state = wants(mode, name);
         rc = put_capability(list, name, state, err);
@@ -399,6 +428,7 @@ int qemu_source_set_up(struct qemu_source *s, enum snapshot_mode mode,
 
     if (rc < 0)
         return rc;
+    keep_settings(s);
     s->mode = mode;
     s->set_up = true;
     rc = set_capabilities(s, list, err);
@@ -423,10 +453,14 @@ int qemu_source_put_back(struct qemu_source *s, struct error *err)
         rc = set_capabilities(s, list, err);
     if (rc < 0)
         return rc;
-    s->set_up = false;
-    return set_parameters(
+    rc = set_parameters(
         s, json_path_int(s->found_parameters, "max-bandwidth", 134217728),
         json_path_int(s->found_parameters, "downtime-limit", 300), err);
+    if (rc < 0)
+        return rc;
+    s->set_up = false;
+    settings_memo_forget(&s->memo);
+    return 0;
 }
 
 /* Starting and ending. */

@@ -10,6 +10,7 @@
 
 #include "core/qmp/qmp_session.h"
 #include "snapshot/capture_mode.h"
+#include "snapshot/settings_memo.h"
 
 struct qemu_source {
     struct qmp_session *qmp; /* borrowed */
@@ -22,6 +23,7 @@ struct qemu_source {
     char found_state[32];
     json_t *found_capabilities;
     json_t *found_parameters;
+    struct settings_memo memo;
     bool can_background;
 
     /* what was done */

@@ -14,7 +14,7 @@
 #define PREFIX      "firn-capture-"
 #define SOCKET_NAME "migrate.sock"
 
-static const char *base_folder(void)
+const char *socket_folder_base(void)
 {
     const char *runtime = getenv("XDG_RUNTIME_DIR");
     struct stat st;
@@ -101,7 +101,7 @@ static int hand_to(const char *path, uid_t peer, struct error *err)
 
 int socket_folder_open(struct socket_folder *f, uid_t peer, struct error *err)
 {
-    const char *base = base_folder();
+    const char *base = socket_folder_base();
     char folder[sizeof(f->path)];
     size_t len;
     int rc;

@@ -28,6 +28,9 @@ int socket_folder_open(struct socket_folder *f, uid_t peer,
 void socket_folder_unlink(struct socket_folder *f);
 void socket_folder_close(struct socket_folder *f);
 
+/* $XDG_RUNTIME_DIR where it can be used, else /tmp. */
+const char *socket_folder_base(void);
+
 /* Removes what dead processes left under `base`; returns how many. */
 size_t socket_folder_sweep(const char *base);
 
