@@ -26,7 +26,8 @@ static int choose_background(const struct capture_vm *vm,
 {
     if (!vm->can_background) {
         fail(err, ERR_UNSUPPORTED, "this QEMU has no background snapshots");
-        return error_hint(err, "use --mode stream");
+        return error_hint(err, "%suse --mode stream",
+                          precopy_loses_writes(vm) ? "pause the VM and " : "");
     }
     if (!vm->running && vm->version < QEMU_BACKGROUND_KEEPS_PAUSE) {
         fail(err, ERR_UNSUPPORTED,

@@ -1,0 +1,102 @@
+#include "tests/fakes/assert_error.h"
+
+#include "snapshot/capture_mode.h"
+
+static struct capture_vm vm(int version, bool tcg, bool running)
+{
+    return (struct capture_vm){.version = version,
+                               .tcg = tcg,
+                               .running = running,
+                               .can_background = true};
+}
+
+static void assert_mode(enum snapshot_mode asked, struct capture_vm v,
+                        enum snapshot_mode wanted, const char *note)
+{
+    struct error err = ERROR_INIT;
+    enum snapshot_mode mode = SNAPSHOT_AUTO;
+    const char *got_note = "unset";
+
+    assert_ok(capture_mode_choose(asked, &v, &mode, &got_note, &err), &err);
+    assert_int_equal(mode, wanted);
+    if (note)
+        assert_non_null(strstr(got_note, note));
+    else
+        assert_null(got_note);
+}
+
+static void refuse(enum snapshot_mode asked, struct capture_vm v,
+                   const char *words, const char *hint)
+{
+    struct error err = ERROR_INIT;
+    enum snapshot_mode mode;
+    const char *note;
+
+    assert_error(capture_mode_choose(asked, &v, &mode, &note, &err), &err,
+                 ERR_UNSUPPORTED, words);
+    assert_non_null(strstr(err.hint, hint));
+}
+
+static void a_running_vm_is_streamed_where_precopy_is_right(void **state)
+{
+    assert_mode(SNAPSHOT_AUTO, vm(1000, true, true), SNAPSHOT_STREAM, NULL);
+    assert_mode(SNAPSHOT_AUTO, vm(900, true, true), SNAPSHOT_STREAM, NULL);
+    assert_mode(SNAPSHOT_AUTO, vm(702, false, true), SNAPSHOT_STREAM, NULL);
+}
+
+static void a_running_vm_under_old_tcg_is_saved_in_background(void **state)
+{
+    assert_mode(SNAPSHOT_AUTO, vm(702, true, true), SNAPSHOT_BACKGROUND,
+                "does not see all writes");
+    assert_mode(SNAPSHOT_AUTO, vm(802, true, true), SNAPSHOT_BACKGROUND,
+                "does not see all writes");
+}
+
+static void a_paused_vm_is_streamed_everywhere(void **state)
+{
+    assert_mode(SNAPSHOT_AUTO, vm(702, true, false), SNAPSHOT_STREAM, NULL);
+    assert_mode(SNAPSHOT_STREAM, vm(702, true, false), SNAPSHOT_STREAM, NULL);
+    assert_mode(SNAPSHOT_AUTO, vm(1000, true, false), SNAPSHOT_STREAM, NULL);
+}
+
+static void a_stream_that_would_be_wrong_is_refused(void **state)
+{
+    refuse(SNAPSHOT_STREAM, vm(702, true, true), "silently wrong",
+           "--mode background");
+    refuse(SNAPSHOT_STREAM, vm(899, true, true), "silently wrong",
+           "--mode background");
+}
+
+static void a_background_save_that_would_start_the_vm_is_refused(void **state)
+{
+    refuse(SNAPSHOT_BACKGROUND, vm(702, true, false), "would start",
+           "--mode stream");
+    refuse(SNAPSHOT_BACKGROUND, vm(902, false, false), "would start",
+           "--mode stream");
+    assert_mode(SNAPSHOT_BACKGROUND, vm(1000, false, false),
+                SNAPSHOT_BACKGROUND, NULL);
+}
+
+static void background_needs_the_capability(void **state)
+{
+    struct capture_vm old = vm(502, true, true);
+
+    old.can_background = false;
+    refuse(SNAPSHOT_BACKGROUND, old, "no background snapshots",
+           "--mode stream");
+    refuse(SNAPSHOT_AUTO, old, "no background snapshots", "pause the VM");
+}
+
+int main(void)
+{
+    static const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_running_vm_is_streamed_where_precopy_is_right),
+        cmocka_unit_test(a_running_vm_under_old_tcg_is_saved_in_background),
+        cmocka_unit_test(a_paused_vm_is_streamed_everywhere),
+        cmocka_unit_test(a_stream_that_would_be_wrong_is_refused),
+        cmocka_unit_test(a_background_save_that_would_start_the_vm_is_refused),
+        cmocka_unit_test(background_needs_the_capability),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
