@@ -7,11 +7,15 @@
 
 #include "core/base/clock.h"
 
+static const int watched_signals[] = {SIGINT, SIGTERM, SIGHUP};
+
 /*
- * Signal handlers have no parameter: the one stopper that signals pull. Set
- * before the handlers are installed, cleared after they are removed.
+ * Signal handlers have no parameter: the one stopper that signals pull, and
+ * what was done with them before. Set before the handlers are installed,
+ * cleared after they are removed.
  */
 static struct stopper *watched;
+static struct sigaction before[ARRAY_LEN(watched_signals)];
 
 int stopper_init(struct stopper *s, struct error *err)
 {
@@ -22,13 +26,11 @@ int stopper_init(struct stopper *s, struct error *err)
     return 0;
 }
 
-static const int watched_signals[] = {SIGINT, SIGTERM, SIGHUP};
-
 void stopper_release(struct stopper *s)
 {
     if (watched == s) {
         for (size_t i = 0; i < ARRAY_LEN(watched_signals); i++)
-            signal(watched_signals[i], SIG_DFL);
+            sigaction(watched_signals[i], &before[i], NULL);
         watched = NULL;
     }
     if (s->fd >= 0)
@@ -78,11 +80,18 @@ static void on_signal(int number)
 
 int stopper_watch_signals(struct stopper *s, struct error *err)
 {
-    /* Not SA_RESTART: a plain read must come back and look at the stopper. */
-    struct sigaction act = {.sa_handler = on_signal};
+    /* Not SA_RESTART: a plain read must come back and look at the stopper.
+     * The second signal of a kind ends the process at once: whatever waits for
+     * an orderly end is built to survive that. */
+    struct sigaction act = {.sa_handler = on_signal, .sa_flags = SA_RESETHAND};
 
     watched = s;
     for (size_t i = 0; i < ARRAY_LEN(watched_signals); i++) {
+        if (sigaction(watched_signals[i], NULL, &before[i]) < 0)
+            return fail_errno(err, ERR_IO, "sigaction failed");
+        /* nohup(1), or a shell's background job: it stays ignored. */
+        if (before[i].sa_handler == SIG_IGN)
+            continue;
         if (sigaction(watched_signals[i], &act, NULL) < 0)
             return fail_errno(err, ERR_IO, "sigaction failed");
     }

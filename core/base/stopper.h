@@ -33,8 +33,10 @@ static inline int stopper_fd(const struct stopper *s)
 int stopper_error(struct stopper *s, struct error *err);
 
 /*
- * SIGINT pulls with ERR_INTERRUPTED, SIGTERM and SIGHUP with ERR_TERMINATED;
- * one stopper a process. stopper_release() puts the old handlers back.
+ * SIGINT pulls with ERR_INTERRUPTED, SIGTERM and SIGHUP with ERR_TERMINATED,
+ * but for those that were ignored (nohup); one stopper a process. A second
+ * signal of the same kind kills the process.
+ * stopper_release() puts the old handlers back.
  */
 int stopper_watch_signals(struct stopper *s, struct error *err) NODISCARD;
 
