@@ -1,3 +1,9 @@
+/*
+ * cmd_check.c - `check`: the findings of storage/verify, one a line.
+ *
+ * The walk is storage's; here it gets ids, a progress line and a place to tell
+ * what it finds. A reader of stdout that has gone away ends the walk.
+ */
 #include <inttypes.h>
 
 #include "cli/command.h"

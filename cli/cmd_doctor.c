@@ -1,3 +1,8 @@
+/*
+ * cmd_doctor.c - `doctor`: every check prints its finding at once, so that a
+ * check that hangs shows which one it is. What is missing makes the exit
+ * status, warnings do not.
+ */
 #include "cli/doctor.h"
 #include "cli/options.h"
 #include "cli/output.h"

@@ -1,3 +1,7 @@
+/*
+ * cmd_init.c - `init`: makes a repository, then opens it as every later command
+ * will: what init reports works.
+ */
 #include "cli/command.h"
 #include "cli/options.h"
 #include "cli/output.h"

@@ -1,3 +1,7 @@
+/*
+ * cmd_list.c - `list`: goes by the snapshots' own files. One that cannot be
+ * read must not hide the others, and must not pass unnoticed either.
+ */
 #include <inttypes.h>
 
 #include "cli/command.h"

@@ -1,3 +1,7 @@
+/*
+ * cmd_show.c - `show`: gathered whole (show.c), then printed in one of two
+ * ways, so that people and programs see the same facts.
+ */
 #include "cli/command.h"
 #include "cli/options.h"
 #include "cli/output.h"

@@ -1,3 +1,6 @@
+/*
+ * cmd_version.c - `version`: what a report of a fault should name.
+ */
 #include "cli/command.h"
 #include "cli/options.h"
 #include "cli/output.h"

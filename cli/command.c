@@ -1,3 +1,6 @@
+/*
+ * command.c - what most commands begin with: the repository that is meant.
+ */
 #include "cli/command.h"
 
 /* Locations that are no folder carry a scheme: "s3://bucket/prefix". */

@@ -1,3 +1,9 @@
+/*
+ * config.c - a file of lines `key = value`, read once at the start.
+ *
+ * One key exists. An unknown one is refused rather than passed over: a line
+ * with a slip in it must not send a snapshot to another repository.
+ */
 #include "cli/config.h"
 
 #include <fcntl.h>

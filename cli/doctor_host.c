@@ -1,3 +1,7 @@
+/*
+ * doctor_host.c - the checks of this host and of the repository. What is tried
+ * is tried in the way in which captures and restores will use it.
+ */
 #include <sys/stat.h>
 
 #include "cli/doctor.h"

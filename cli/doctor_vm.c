@@ -4,6 +4,7 @@
  */
 #include "cli/doctor.h"
 #include "core/qmp/qmp_session.h"
+#include "snapshot/capture_mode.h"
 
 /* What is asked of a VM, for the judgements that need more than one answer. */
 struct vm {
@@ -178,29 +179,26 @@ static void judge_capabilities(const struct vm *vm, struct host_finding *ret)
         host_finding_remedy(ret, "a newer QEMU knows them");
 }
 
-/* Under TCG before 9.0 QEMU loses writes between the rounds of a precopy. */
-static bool precopy_loses_writes(const struct vm *vm)
-{
-    return !vm->kvm && vm->major < 9;
-}
-
+/* By the very rule of `snapshot --mode auto`. */
 static void judge_mode(const struct vm *vm, struct host_finding *ret)
 {
-    if (strcmp(vm->run_state, "running") != 0)
-        host_finding_set(ret, HOST_OK,
-                         "auto takes 'stream': the VM is not "
-                         "running, so nothing can change");
-    else if (!precopy_loses_writes(vm))
-        host_finding_set(ret, HOST_OK, "auto takes 'stream': live precopy");
-    else if (has_capability(vm, "background-snapshot"))
-        host_finding_set(ret, HOST_OK,
-                         "auto takes 'background': QEMU before 9.0 under TCG "
-                         "loses writes during a live precopy");
-    else {
-        host_finding_set(ret, HOST_WARNING,
-                         "QEMU before 9.0 under TCG loses writes during a live "
-                         "precopy, and offers no background-snapshot");
+    const struct capture_vm facts = {
+        .version = QEMU_VERSION(vm->major, vm->minor),
+        .tcg = !vm->kvm,
+        .running = strcmp(vm->run_state, "running") == 0,
+        .can_background = has_capability(vm, "background-snapshot"),
+    };
+    enum snapshot_mode mode;
+    struct error why = ERROR_INIT;
+    const char *note;
+
+    if (capture_mode_choose(SNAPSHOT_AUTO, &facts, &mode, &note, &why) < 0) {
+        host_finding_set(ret, HOST_WARNING, "no mode is right: %s",
+                         why.message);
         host_finding_remedy(ret, "'stop' the VM for the capture, or use KVM");
+    } else {
+        host_finding_set(ret, HOST_OK, "auto takes %s%s", note ? "" : "mode ",
+                         note ? note : capture_mode_name(mode));
     }
 }
 

@@ -1,3 +1,7 @@
+/*
+ * help.c - every text is put together in a buffer and printed at once, so that
+ * an error while it is made leaves no half text.
+ */
 #include "cli/help.h"
 
 #include "cli/options.h"

@@ -13,6 +13,7 @@ int help_print_overview(const struct command *const *commands,
                         const struct option_spec *globals,
                         struct error *err) NODISCARD;
 
+/* Usage, summary, options, details of one command. */
 int help_print_command(const struct command *command,
                        const struct option_spec *globals,
                        struct error *err) NODISCARD;

@@ -1,3 +1,7 @@
+/*
+ * memory_map.c - one walk over the index of a block counts its data pages into
+ * cells; zero pages cost nothing, since the index has no runs for them.
+ */
 #include "cli/memory_map.h"
 
 void memory_map_release(struct memory_map *m)

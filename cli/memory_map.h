@@ -26,6 +26,7 @@ struct memory_map {
 int memory_map_init(struct memory_map *m, struct snapshot_reader *reader,
                     uint32_t block, struct stopper *stop,
                     struct error *err) NODISCARD;
+/* All zero is fine. */
 void memory_map_release(struct memory_map *m);
 
 /* '.' no data, '#' nothing else, '-' '+' '*' by thirds between. */

@@ -1,3 +1,8 @@
+/*
+ * option_value.c - numbers are read by hand: strtod() and friends take signs,
+ * blanks, hex and "inf", and hide what is too large. A fraction has at most
+ * three digits, so that a value is exact or refused.
+ */
 #include "cli/option_value.h"
 
 #include <strings.h>

@@ -1,3 +1,7 @@
+/*
+ * output.c - stdout is a buffered stream whose errors are kept by the stream
+ * and asked for at each flush; stderr gets each message in one write(2).
+ */
 #include "cli/output.h"
 
 #include <poll.h>

@@ -35,11 +35,15 @@ const char *output_time(uint64_t realtime_ns, char text[static 32]);
 /* Columns aligned as wide as needed; cells are copied. A heading that starts
  * with '>' aligns its column to the right. */
 struct output_table;
+/* `headings` must outlive the table. */
 int output_table_new(const char *const *headings, size_t n_columns,
                      struct output_table **ret, struct error *err) NODISCARD;
+/* A cell for each column. */
 int output_table_row(struct output_table *t, const char *const *cells,
                      struct error *err) NODISCARD;
+/* All rows below the headings, on stdout. */
 void output_table_print(const struct output_table *t);
+/* NULL is fine. */
 void output_table_free(struct output_table *t);
 
 DEFINE_CLEANUP(output_table, struct output_table *, output_table_free)

@@ -92,12 +92,15 @@ static bool take_text(struct progress *p, char text[static TEXT_BYTES])
     return changed;
 }
 
-static void write_line(struct progress *p, const char *text, const char *end)
+/* `stays`: the line is left for the next one to clear. That is noted before it
+ * is written: a message that comes between clears one line too many, which is
+ * harmless, and never stands behind a text. */
+static void write_line(struct progress *p, const char *text, bool stays)
 {
     char line[TEXT_BYTES + 32];
     int len = snprintf(line, sizeof(line), "%s%s%s",
-                       atomic_exchange(&p->drawn, false) ? CLEAR_LINE : "",
-                       text, end);
+                       atomic_exchange(&p->drawn, stays) ? CLEAR_LINE : "",
+                       text, stays || !text[0] ? "" : "\n");
 
     if (write(STDERR_FILENO, line, (size_t)len) < 0) {
         /* Nobody is left to be told. */
@@ -112,8 +115,7 @@ static void draw(struct progress *p, char *text)
     if (ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 1 &&
         strlen(text) >= size.ws_col)
         text[size.ws_col - 1] = '\0';
-    write_line(p, text, "");
-    p->drawn = true;
+    write_line(p, text, true);
 }
 
 static int draw_loop(void *arg, struct error *err)
@@ -131,7 +133,7 @@ static int draw_loop(void *arg, struct error *err)
             continue;
         changed = take_text(p, text);
         if (atomic_exchange(&p->asked, false)) {
-            write_line(p, text[0] ? text : "firn: nothing done yet", "\n");
+            write_line(p, text[0] ? text : "firn: nothing done yet", false);
             changed = true;
         }
         if (p->draw && changed && text[0] && !p->ended)
@@ -209,7 +211,7 @@ void progress_say(struct progress *p, const char *fmt, ...)
     vsnprintf(text, sizeof(text), fmt, ap);
     va_end(ap);
     output_mask(text);
-    write_line(p, text, "\n");
+    write_line(p, text, false);
     touch(p);
 }
 
@@ -217,7 +219,7 @@ void progress_clear(struct progress *p)
 {
     if (!p->drawn)
         return;
-    write_line(p, "", "");
+    write_line(p, "", false);
     touch(p);
 }
 
@@ -233,7 +235,7 @@ void progress_free(struct progress *p)
         end_loop(p);
     worker_group_release(&p->thread);
     if (p->drawn)
-        write_line(p, "", "");
+        write_line(p, "", false);
     if (p->wake_fd >= 0)
         close(p->wake_fd);
     lock_release(&p->lock);

@@ -1,3 +1,7 @@
+/*
+ * show.c - the same order in JSON as in text: summary, blocks, devices, packs,
+ * facts. Facts are masked as they are gathered, before anything can print them.
+ */
 #include "cli/show.h"
 
 #include "cli/secrets.h"

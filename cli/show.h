@@ -16,8 +16,10 @@ struct show {
     bool with_map;
 };
 
+/* Walks the index of all blocks; to be released even when it fails. */
 int show_init(struct show *s, struct snapshot_reader *reader, bool with_map,
               struct stopper *stop, struct error *err) NODISCARD;
+/* The reader stays open. */
 void show_release(struct show *s);
 
 /* One object with everything; the caller owns *ret. */

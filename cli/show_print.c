@@ -1,3 +1,6 @@
+/*
+ * show_print.c - a snapshot for people: facts in one column, then tables.
+ */
 #include <inttypes.h>
 
 #include "cli/output.h"

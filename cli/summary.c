@@ -1,3 +1,6 @@
+/*
+ * summary.c - the one list of a summary's field names in JSON.
+ */
 #include "cli/summary.h"
 
 #include "core/base/clock.h"

@@ -1,3 +1,7 @@
+/*
+ * wrap.c - greedy: a word that does not fit starts the next line. What stands
+ * in brackets is one word, so that "[--name VM]" is never torn.
+ */
 #include "cli/wrap.h"
 
 /* Bytes until the blank or newline that ends a word; blanks within brackets

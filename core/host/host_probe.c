@@ -1,3 +1,8 @@
+/*
+ * host_probe.c - sysctls, capabilities and seccomp filters decide together what
+ * is allowed, and containers add their own rules: so each probe does the thing
+ * itself, on a small scale, and reads settings only to word the remedy.
+ */
 #include "core/host/host_probe.h"
 
 #include <errno.h>

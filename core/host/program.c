@@ -1,3 +1,8 @@
+/*
+ * program.c - a child with a pipe on its stdout and nothing else of ours: no
+ * descriptor, no blocked or ignored signal. It is killed once its first line is
+ * here, whatever else it had to say.
+ */
 #include "core/host/program.h"
 
 #include <fcntl.h>

@@ -1,3 +1,8 @@
+/*
+ * uffd.c - the interface is tried without a fault and without a second thread:
+ * pages are placed before anybody touches them, which needs the same
+ * permissions and the same features.
+ */
 #include "core/host/uffd.h"
 
 #include <errno.h>

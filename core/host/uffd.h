@@ -24,6 +24,7 @@ struct uffd_features {
     bool poison;
 };
 
+/* In words, for messages. */
 const char *uffd_way_name(enum uffd_way way);
 
 /* Opened, and the interface agreed upon. ERR_UNSUPPORTED: not in this kernel,

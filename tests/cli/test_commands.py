@@ -488,17 +488,17 @@ class Doctor(Case):
         self.assertIn("TCG", checks["vm"]["detail"])
         for name in ("vm", "run state", "migration", "capabilities", "mode"):
             self.assertEqual("ok", checks[name]["status"], checks[name])
-        self.assertIn("auto takes 'stream'", checks["mode"]["detail"])
+        self.assertIn("auto takes mode stream", checks["mode"]["detail"])
 
     def test_the_mode_of_an_emulated_vm_before_9_0(self):
         _, checks = self.ask(version=(7, 2, 22))
-        self.assertIn("auto takes 'background'", checks["mode"]["detail"])
+        self.assertIn("auto takes mode background", checks["mode"]["detail"])
         _, checks = self.ask(version=(7, 2, 22),
                              query_kvm={"enabled": True, "present": True})
-        self.assertIn("auto takes 'stream'", checks["mode"]["detail"])
+        self.assertIn("auto takes mode stream", checks["mode"]["detail"])
         _, checks = self.ask(version=(7, 2, 22),
                              query_status={"status": "paused"})
-        self.assertIn("auto takes 'stream'", checks["mode"]["detail"])
+        self.assertIn("auto takes mode stream", checks["mode"]["detail"])
         _, checks = self.ask(version=(7, 2, 22), query_migrate_capabilities=[])
         self.assertEqual("warning", checks["mode"]["status"])
 
