@@ -5,75 +5,24 @@
     read_repository.py REPO SNAP --all DIR
 
 SNAP is a full id, BLOCK the idstr of a RAM block. Every checksum and every
-content hash on the way is verified. Standard library, and the zstd and xxhash
-libraries by ctypes; none of firn's own code.
+content hash on the way is verified. Standard library, and by read_pack.py the
+zstd and xxhash libraries; none of firn's own code.
 """
-import ctypes
 import json
 import os
 import sqlite3
 import struct
 import sys
 
-PAGE = 4096
+from read_pack import (Damage, Hash128, MAX_RAW, PAGE, Pack, XXHASH,
+                       content_hash, ctypes, decompress, need, xxh3)
+
 SEGMENT_PAGES = 512
 MASK = (1 << 64) - 1
 
-
-class Damage(Exception):
-    pass
-
-
-def need(condition, what):
-    if not condition:
-        raise Damage(what)
-
-
-# --- libraries -------------------------------------------------------------
-
-class Hash128(ctypes.Structure):
-    _fields_ = [("low", ctypes.c_uint64), ("high", ctypes.c_uint64)]
-
-
-xxhash = ctypes.CDLL("libxxhash.so.0")
-xxhash.XXH3_64bits_withSeed.restype = ctypes.c_uint64
-xxhash.XXH3_64bits_withSeed.argtypes = [
+XXHASH.XXH3_128bits_withSeed.restype = Hash128
+XXHASH.XXH3_128bits_withSeed.argtypes = [
     ctypes.c_char_p, ctypes.c_size_t, ctypes.c_uint64]
-xxhash.XXH3_128bits_withSeed.restype = Hash128
-xxhash.XXH3_128bits_withSeed.argtypes = [
-    ctypes.c_char_p, ctypes.c_size_t, ctypes.c_uint64]
-xxhash.XXH3_128bits_withSecret.restype = Hash128
-xxhash.XXH3_128bits_withSecret.argtypes = [
-    ctypes.c_char_p, ctypes.c_size_t, ctypes.c_char_p, ctypes.c_size_t]
-
-zstd = ctypes.CDLL("libzstd.so.1")
-zstd.ZSTD_decompress.restype = ctypes.c_size_t
-zstd.ZSTD_decompress.argtypes = [
-    ctypes.c_char_p, ctypes.c_size_t, ctypes.c_char_p, ctypes.c_size_t]
-zstd.ZSTD_isError.restype = ctypes.c_uint
-zstd.ZSTD_isError.argtypes = [ctypes.c_size_t]
-zstd.ZSTD_findFrameCompressedSize.restype = ctypes.c_size_t
-zstd.ZSTD_findFrameCompressedSize.argtypes = [ctypes.c_char_p, ctypes.c_size_t]
-
-
-def xxh3(data, seed):
-    return xxhash.XXH3_64bits_withSeed(data, len(data), seed & MASK)
-
-
-def content_hash(data, secret):
-    """Keyed XXH3-128 in canonical form."""
-    h = xxhash.XXH3_128bits_withSecret(data, len(data), secret, len(secret))
-    return struct.pack(">QQ", h.high, h.low)
-
-
-def unzstd(data, raw):
-    need(data[:4] == b"\x28\xb5\x2f\xfd", "a frame is no zstd frame")
-    need(zstd.ZSTD_findFrameCompressedSize(data, len(data)) == len(data),
-         "a frame is more than one zstd frame")
-    out = ctypes.create_string_buffer(raw)
-    n = zstd.ZSTD_decompress(out, raw, data, len(data))
-    need(not zstd.ZSTD_isError(n) and n == raw, "a frame does not decompress")
-    return out.raw
 
 
 # --- config ----------------------------------------------------------------
@@ -96,74 +45,49 @@ def read_config(repo):
 
 # --- packs -----------------------------------------------------------------
 
-class Pack:
-    """One pack, read whole."""
+class RandomPack(Pack):
+    """A pack of which single items are read, each with its hash checked."""
 
     def __init__(self, repo, id, kind, keyring):
-        path = os.path.join(repo, "packs", id[:2], id)
-        with open(path, "rb") as file:
-            self.data = data = file.read()
-        self.id = id
-        raw_id = bytes.fromhex(id)
-        seed_frames, seed_trailer = struct.unpack("<QQ", raw_id)
-        need(len(data) >= 160, f"pack {id} is too short")
-        header, trailer = data[:64], data[-64:]
-        (magic, version, its_kind, its_id, _, must, key, page, reserved,
-         total) = struct.unpack("<8sII16sIIIIQQ", header)
-        need(total == xxh3(header[:56], 0), f"pack {id}: header")
-        need((magic, version, its_kind, its_id, must, page, reserved)
-             == (b"FIRNPACK", 1, kind, raw_id, 0, PAGE, 0), f"pack {id}: header")
-        (magic, n_frames, n_items, table, size, frame_sum, item_sum, reserved,
-         total) = struct.unpack("<8sIIQQQQQQ", trailer)
-        need(total == xxh3(trailer[:56], seed_trailer), f"pack {id}: trailer")
-        items = table + 16 * n_frames
-        need(magic == b"FIRNTAIL" and reserved == 0 and n_frames >= 1
-             and n_items >= 1 and size == len(data)
-             and items + 16 * n_items + 64 == size, f"pack {id}: trailer")
-        need(frame_sum == xxh3(data[table:items], 0), f"pack {id}: frames")
-        need(item_sum == xxh3(data[items:-64], 0), f"pack {id}: items")
-        self.n_items = n_items
-        self.kind = kind
-        self.secret = keyring[key]
-        self.hashes = [data[items + 16 * i:items + 16 * i + 16]
-                       for i in range(n_items)]
-        self.frames = []
-        self.frame_of = []
+        with open(os.path.join(repo, "packs", id[:2], id), "rb") as file:
+            super().__init__(file.read(), id)
+        need(self.kind == kind, f"pack {id} is of another kind")
+        self.name = id
+        self.secret = keyring[self.key]
+        self.offsets = []
+        self.places = []  # of each item: frame, number within
         offset = 64
-        for number in range(n_frames):
-            stored, raw, total = struct.unpack_from("<IIQ", data,
-                                                    table + 16 * number)
-            need(0 < stored <= raw <= 1 << 20, f"pack {id}: frame {number}")
-            need(kind == 2 or raw % PAGE == 0, f"pack {id}: frame {number}")
-            seed = (seed_frames + number) & MASK
-            first = len(self.frame_of)
-            self.frames.append((offset, stored, raw, total, seed, first))
-            self.frame_of += [number] * (1 if kind == 2 else raw // PAGE)
+        for frame, (stored, raw, _) in enumerate(self.frames):
+            need(0 < stored <= raw <= MAX_RAW, f"pack {id}: frame {frame}")
+            need(kind == 2 or raw % PAGE == 0, f"pack {id}: frame {frame}")
+            self.offsets.append(offset)
+            self.places += [(frame, slot)
+                            for slot in range(1 if kind == 2 else raw // PAGE)]
             offset += stored
-        need(offset == table and len(self.frame_of) == n_items,
-             f"pack {id}: the frames do not fill it")
+        need(len(self.places) == self.n_items, f"pack {id}: items")
         self.last = None, None
 
     def frame(self, number):
         if self.last[0] == number:
             return self.last[1]
-        offset, stored, raw, total, seed, _ = self.frames[number]
-        data = self.data[offset:offset + stored]
-        need(total == xxh3(data, seed), f"pack {self.id}: frame {number}")
+        stored, raw, total = self.frames[number]
+        at = self.offsets[number]
+        data = self.data[at:at + stored]
+        need(total == xxh3(data, self.seed + number & MASK),
+             f"pack {self.name}: sum of frame {number}")
         if stored != raw:
-            data = unzstd(data, raw)
+            data = decompress(data, raw)
         self.last = number, data
         return data
 
     def item(self, number):
-        need(number < self.n_items, f"pack {self.id} has no item {number}")
-        frame = self.frame_of[number]
+        need(number < self.n_items, f"pack {self.name} has no item {number}")
+        frame, slot = self.places[number]
         data = self.frame(frame)
         if self.kind == 1:
-            at = (number - self.frames[frame][5]) * PAGE
-            data = data[at:at + PAGE]
+            data = data[slot * PAGE:(slot + 1) * PAGE]
         need(content_hash(data, self.secret) == self.hashes[number],
-             f"pack {self.id}: item {number} is not what its hash says")
+             f"pack {self.name}: item {number} is not what its hash says")
         return data
 
 
@@ -231,7 +155,7 @@ class Snapshot:
         need((magic, version, reserved, its_id, length)
              == (b"FIRNSNAP", 1, 0, id.encode(), len(image)),
              "snapshot: footer")
-        h = xxhash.XXH3_128bits_withSeed(image, len(image), seed)
+        h = XXHASH.XXH3_128bits_withSeed(image, len(image), seed)
         need((h.low, h.high) == (low, high), "snapshot: database")
         self.db = sqlite3.connect(":memory:")
         self.db.deserialize(image)
@@ -251,7 +175,7 @@ class Snapshot:
     def pack(self, id, kind):
         if id not in self.packs:
             need(self.kinds.get(id) == kind, f"pack {id} is not listed")
-            pack = Pack(self.repo, id, kind, self.keyring)
+            pack = RandomPack(self.repo, id, kind, self.keyring)
             row, = (r for r in self.pack_rows.values() if r[0] == id)
             need([len(pack.data), pack.n_items] == row[2:],
                  f"pack {id} is another one")
