@@ -34,8 +34,8 @@ struct command {
     const char *details; /* paragraphs below the options; may be NULL */
     const struct option_spec *options; /* ends with an all-zero entry */
     int (*run)(struct cli *cli, int argc, char **argv, struct error *err);
-    bool
-        hidden; /* not for people: `pager`; its words and signals are its own */
+    /* Not for people (`pager`): its words and its signals are its own. */
+    bool hidden;
 };
 
 /* ERR_UNSUPPORTED when `path` is no folder but a bucket ("s3://..."). */

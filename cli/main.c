@@ -17,31 +17,8 @@
 #include "core/base/log.h"
 
 static const struct command *const commands[] = {
-#ifdef FIRN_HAVE_INIT
-    &cmd_init,
-#endif
-#ifdef FIRN_HAVE_SNAPSHOT
-    &cmd_snapshot,
-#endif
-#ifdef FIRN_HAVE_LIST
-    &cmd_list,
-#endif
-#ifdef FIRN_HAVE_SHOW
-    &cmd_show,
-#endif
-#ifdef FIRN_HAVE_RESTORE
-    &cmd_restore,
-#endif
-#ifdef FIRN_HAVE_PAGER
-    &cmd_pager,
-#endif
-#ifdef FIRN_HAVE_CHECK
-    &cmd_check,
-#endif
-#ifdef FIRN_HAVE_DOCTOR
-    &cmd_doctor,
-#endif
-    &cmd_version,  NULL,
+    &cmd_init,  &cmd_snapshot, &cmd_list,    &cmd_show,  &cmd_restore,
+    &cmd_check, &cmd_doctor,   &cmd_version, &cmd_pager, NULL,
 };
 
 struct globals {

@@ -22,8 +22,10 @@
 #define KERNEL_MAJOR 5
 #define KERNEL_MINOR 10
 
-/* What the rings of one capture register: 16 lanes of 8 buffers of 256 KiB. */
-#define MEMLOCK_BYTES (32u << 20)
+/* What the rings of a capture register: a lane a core, at most 16, of 8 buffers
+ * of 256 KiB. */
+#define LANE_BYTES (2u << 20)
+#define LANES_MAX  16
 
 /* Below this a capture of a small guest fails half way. */
 #define SPACE_BYTES (UINT64_C(1) << 30)
@@ -143,6 +145,8 @@ void host_probe_userfaultfd(struct host_finding *ret)
 
 void host_probe_memlock(struct host_finding *ret)
 {
+    uint64_t wanted =
+        (uint64_t)MIN(sysconf(_SC_NPROCESSORS_ONLN), LANES_MAX) * LANE_BYTES;
     struct rlimit limit;
 
     if (getrlimit(RLIMIT_MEMLOCK, &limit) < 0) {
@@ -152,12 +156,12 @@ void host_probe_memlock(struct host_finding *ret)
     } else {
         host_finding_set(ret, HOST_OK, "%" PRIu64 " KiB may be locked",
                          (uint64_t)limit.rlim_cur / 1024);
-        if (limit.rlim_cur < MEMLOCK_BYTES && geteuid() != 0) {
+        if (limit.rlim_cur < wanted && geteuid() != 0) {
             ret->status = HOST_WARNING;
             host_finding_remedy(ret,
-                                "raise 'ulimit -l' to %u for registered "
-                                "io_uring buffers on kernels before 5.12",
-                                MEMLOCK_BYTES / 1024);
+                                "raise 'ulimit -l' to %" PRIu64 ", or captures "
+                                "write from buffers that are not registered",
+                                wanted / 1024);
         }
     }
 }

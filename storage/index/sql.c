@@ -401,3 +401,8 @@ int sql_column_text(struct sql_row *r, int at, char *ret, size_t size,
     ret[len] = '\0';
     return 0;
 }
+
+const char *sql_library_version(void)
+{
+    return sqlite3_libversion();
+}

@@ -22,6 +22,9 @@ enum sql_statement {
 struct sql;
 struct sql_row; /* a prepared statement: parameters in, rows out */
 
+/* Of SQLite, as loaded. */
+const char *sql_library_version(void);
+
 /* A new, empty database in memory. `what` names it in messages; it is copied.
  */
 int sql_open_memory(const char *what, struct sql **ret,

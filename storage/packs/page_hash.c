@@ -49,3 +49,8 @@ struct page_hash checksum128(const void *data, size_t len, uint64_t seed)
 {
     return of_xxhash(XXH3_128bits_withSeed(data, len, seed));
 }
+
+unsigned page_hash_library_version(void)
+{
+    return XXH_versionNumber();
+}

@@ -35,6 +35,9 @@ void page_hash_store(uint8_t ret[static PAGE_HASH_BYTES],
                      struct page_hash hash);
 struct page_hash page_hash_load(const uint8_t stored[static PAGE_HASH_BYTES]);
 
+/* Of the library: 801 is 0.8.1. */
+unsigned page_hash_library_version(void);
+
 /* XXH3-64 with a seed; XXH3-128 with a seed. */
 uint64_t checksum64(const void *data, size_t len, uint64_t seed);
 struct page_hash checksum128(const void *data, size_t len, uint64_t seed);

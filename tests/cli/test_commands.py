@@ -152,6 +152,10 @@ class Help(Case):
         status, objects = self.objects("version")
         self.assertEqual("version", objects[0]["type"])
         self.assertEqual(out.split()[1], objects[0]["version"])
+        self.assertEqual(1, objects[0]["format"])
+        for name in ("zstd", "xxhash", "sqlite", "jansson"):
+            self.assertIn("%s %s\n" % (name, objects[0]["libraries"][name]),
+                          out)
 
     def test_the_manual_names_every_command_and_option(self):
         with open(os.path.join(ROOT, "docs", "firn.1")) as f:
@@ -426,6 +430,10 @@ class Monitor:
         say({"QMP": {"version": {"qemu": {"major": major, "minor": minor,
                                           "micro": micro}, "package": ""},
                      "capabilities": ["oob"]}})
+        with peer, stream:
+            self.answer(stream, say)
+
+    def answer(self, stream, say):
         for line in stream:
             command = json.loads(line)
             name = command.get("execute") or command.get("exec-oob")
@@ -441,6 +449,7 @@ class Monitor:
 
     def close(self):
         self.socket.close()
+        self.thread.join(10)
 
 
 class Doctor(Case):
