@@ -1,11 +1,9 @@
 /*
  * pack_writer.c - a pack grows front to back and is never written twice.
  *
- * Everything goes through append(): the header, the frames, the tables and
- * the trailer fill one buffer of the ring after the other, and each full one
- * is written behind the last. So the file is one sequential stream of large
- * writes while this thread compresses on. A frame is compressed straight into
- * the buffer when its raw length still fits there.
+ * Header, frames, tables and trailer go through one pack_stream: large writes
+ * behind one another, while this thread compresses on. A frame is compressed
+ * straight into the stream's buffer when its raw length still fits there.
  *
  * States: OPEN → SEALED [seal] → LINKED [link] → GONE [unlink]. A failed
  * write, sync or comparison leaves FAILED, which every later call tells again:
@@ -31,6 +29,7 @@
 #include "core/vm/page.h"
 #include "storage/objects/object_folder.h"
 #include "storage/packs/frame.h"
+#include "storage/packs/pack_stream.h"
 
 /* Neighbours compressed together: 16 KiB gain a third over single pages, and
  * a fault still decompresses in a few microseconds. */
@@ -52,7 +51,6 @@ struct pack_writer {
     struct error why_failed;
     struct object_folder folder;
     enum pack_kind kind;
-    struct ring *ring; /* not touched once sealed */
     struct frame_codec *codec;
     uint8_t id[PACK_ID_BYTES];
     char id_text[PACK_ID_LEN + 1];
@@ -60,10 +58,7 @@ struct pack_writer {
     struct pack_header header;
     struct pack_trailer trailer; /* filled by seal */
     struct object_file file;
-
-    uint8_t *buffer;  /* of the ring, being filled; NULL between two */
-    size_t used;      /* bytes of it */
-    uint64_t written; /* bytes handed to the ring: where `buffer` begins */
+    struct pack_stream stream; /* into `file` */
 
     uint32_t n_frames;
     uint32_t n_items;
@@ -95,54 +90,6 @@ static int check_open(struct pack_writer *w, struct error *err)
     if (w->state == PACK_FAILED)
         return error_copy(err, &w->why_failed);
     assert(w->state == PACK_OPEN);
-    return 0;
-}
-
-static int take_buffer(struct pack_writer *w, struct error *err)
-{
-    if (w->buffer)
-        return 0;
-    w->used = 0;
-    return ring_take_buffer(w->ring, &w->buffer, err);
-}
-
-static int flush_buffer(struct pack_writer *w, struct error *err)
-{
-    uint8_t *full = steal_ptr(&w->buffer);
-    size_t len = w->used;
-    uint64_t offset = w->written;
-
-    w->written += len;
-    w->used = 0;
-    return ring_write(w->ring, w->file.fd, full, len, offset, err);
-}
-
-/* `len` more bytes of the buffer are filled. */
-static int advance(struct pack_writer *w, size_t len, struct error *err)
-{
-    w->used += len;
-    return w->used == ring_buffer_bytes(w->ring) ? flush_buffer(w, err) : 0;
-}
-
-static int append(struct pack_writer *w, const void *data, size_t len,
-                  struct error *err)
-{
-    const uint8_t *p = data;
-
-    while (len > 0) {
-        size_t step;
-        int rc = take_buffer(w, err);
-
-        if (rc < 0)
-            return rc;
-        step = MIN(len, ring_buffer_bytes(w->ring) - w->used);
-        memcpy(w->buffer + w->used, p, step);
-        rc = advance(w, step, err);
-        if (rc < 0)
-            return rc;
-        p += step;
-        len -= step;
-    }
     return 0;
 }
 
@@ -186,7 +133,8 @@ static int start(struct pack_writer *w, const struct pack_writer_args *args,
     rc = object_file_create(&w->folder, &w->file, err);
     if (rc < 0)
         return rc;
-    return append(w, &w->header, sizeof(w->header), err);
+    w->stream = (struct pack_stream){.ring = args->ring, .fd = w->file.fd};
+    return pack_stream_append(&w->stream, &w->header, sizeof(w->header), err);
 }
 
 int pack_writer_new(const struct pack_writer_args *args,
@@ -198,7 +146,6 @@ int pack_writer_new(const struct pack_writer_args *args,
     if (!w)
         return fail_nomem(err);
     w->kind = args->kind;
-    w->ring = args->ring;
     w->folder = packs_folder(args->packs_dirfd);
     w->file = OBJECT_FILE_INIT;
     w->loaded_frame = NO_FRAME;
@@ -209,25 +156,11 @@ int pack_writer_new(const struct pack_writer_args *args,
     return 0;
 }
 
-/* Hands the ring back: nothing of this pack may be in flight any more. */
-static void leave_ring(struct pack_writer *w)
-{
-    struct error ignored = ERROR_INIT;
-
-    if (!w->ring)
-        return;
-    if (w->buffer)
-        ring_give_buffer(w->ring, steal_ptr(&w->buffer));
-    if (ring_wait(w->ring, &ignored) < 0)
-        log_debug("given up with an error: %s", ignored.message);
-    w->ring = NULL;
-}
-
 void pack_writer_free(struct pack_writer *w)
 {
     if (!w)
         return;
-    leave_ring(w);
+    pack_stream_abandon(&w->stream);
     object_file_release(&w->file);
     frame_codec_free(w->codec);
     buf_release(&w->frame_table);
@@ -244,8 +177,8 @@ uint64_t pack_writer_bytes(const struct pack_writer *w)
     uint64_t frames = w->n_frames + (w->gathered.len > 0);
 
     if (w->state == PACK_SEALED || w->state == PACK_LINKED)
-        return w->written;
-    return w->written + w->used + w->gathered.len +
+        return pack_stream_bytes(&w->stream);
+    return pack_stream_bytes(&w->stream) + w->gathered.len +
            frames * PACK_FRAME_ENTRY_BYTES +
            (uint64_t)w->n_items * PACK_ITEM_ENTRY_BYTES + PACK_TRAILER_BYTES;
 }
@@ -260,18 +193,21 @@ const char *pack_writer_id(const struct pack_writer *w)
     return w->id_text;
 }
 
-/* Compresses into the ring's buffer if the raw length has room there. */
+/* Compresses into the stream's buffer if the raw length has room there. */
 static int append_frame(struct pack_writer *w, const void *raw, size_t len,
                         struct pack_frame_entry *ret, struct error *err)
 {
-    int rc = take_buffer(w, err);
+    uint8_t *room;
+    int rc = pack_stream_room(&w->stream, len, &room, err);
 
     if (rc < 0)
         return rc;
-    if (ring_buffer_bytes(w->ring) - w->used >= len) {
-        rc = frame_store(w->codec, &w->seeds, w->n_frames, raw, len,
-                         w->buffer + w->used, ret, err);
-        return rc < 0 ? rc : advance(w, load_le32(&ret->stored_bytes), err);
+    if (room) {
+        rc = frame_store(w->codec, &w->seeds, w->n_frames, raw, len, room, ret,
+                         err);
+        return rc < 0 ? rc
+                      : pack_stream_advance(&w->stream,
+                                            load_le32(&ret->stored_bytes), err);
     }
     buf_reset(&w->scratch);
     rc = buf_reserve(&w->scratch, len, err);
@@ -281,13 +217,14 @@ static int append_frame(struct pack_writer *w, const void *raw, size_t len,
                      w->scratch.data, ret, err);
     if (rc < 0)
         return rc;
-    return append(w, w->scratch.data, load_le32(&ret->stored_bytes), err);
+    return pack_stream_append(&w->stream, w->scratch.data,
+                              load_le32(&ret->stored_bytes), err);
 }
 
 static int add_frame(struct pack_writer *w, const void *raw, size_t len,
                      struct error *err)
 {
-    uint32_t offset = (uint32_t)(w->written + w->used);
+    uint32_t offset = (uint32_t)pack_stream_bytes(&w->stream);
     struct pack_frame_entry entry;
     int rc = append_frame(w, raw, len, &entry, err);
 
@@ -386,28 +323,6 @@ int pack_writer_add_blob(struct pack_writer *w, const void *data, size_t len,
     return rc < 0 ? fail_pack(w, err) : 0;
 }
 
-/* Bytes of the pack so far, from the file and from the buffer being filled. */
-static int read_stored(struct pack_writer *w, uint64_t offset, size_t len,
-                       uint8_t *dst, struct error *err)
-{
-    size_t in_file = 0;
-    int rc;
-
-    if (offset < w->written) {
-        in_file = (size_t)MIN(len, w->written - offset);
-        rc = w->ring ? ring_wait(w->ring, err) : 0;
-        if (rc < 0)
-            return fail_pack(w, err);
-        rc = path_read_at(w->file.fd, dst, in_file, offset, err);
-        if (rc < 0)
-            return rc;
-    }
-    if (in_file < len)
-        memcpy(dst + in_file, w->buffer + (offset + in_file - w->written),
-               len - in_file);
-    return 0;
-}
-
 /* Fills `loaded` with a frame; the codec of a sealed pack is made anew. */
 static int load_frame(struct pack_writer *w, uint32_t frame, struct error *err)
 {
@@ -430,13 +345,14 @@ static int load_frame(struct pack_writer *w, uint32_t frame, struct error *err)
     if (rc == 0 && !w->codec)
         rc = frame_codec_new(1, &w->codec, err);
     if (rc == 0)
-        rc = read_stored(w, offset, load_le32(&entry.stored_bytes),
-                         w->scratch.data, err);
+        rc =
+            pack_stream_read(&w->stream, offset, load_le32(&entry.stored_bytes),
+                             w->scratch.data, err);
     if (rc == 0)
         rc = frame_load(w->codec, &w->seeds, frame, &entry, w->scratch.data,
                         w->loaded.data, err);
     if (rc < 0)
-        return error_wrap(err, "frame %u of pack '%s'", frame, w->id_text);
+        return error_wrap(err, "frame %u", frame);
     w->loaded_frame = frame;
     return 0;
 }
@@ -459,8 +375,11 @@ int pack_writer_read_page(struct pack_writer *w, uint32_t item, void *page,
         return 0;
     }
     rc = load_frame(w, frame, err);
+    /* In an open pack it may be the error of a write, told here first. */
+    if (rc < 0 && w->state == PACK_OPEN)
+        return fail_pack(w, err);
     if (rc < 0)
-        return rc;
+        return error_wrap(err, "pack '%s'", w->id_text);
     memcpy(page, w->loaded.data + within, PAGE_BYTES);
     return 0;
 }
@@ -468,7 +387,7 @@ int pack_writer_read_page(struct pack_writer *w, uint32_t item, void *page,
 static void fill_trailer(struct pack_writer *w)
 {
     struct pack_trailer *t = &w->trailer;
-    uint64_t table_offset = w->written + w->used;
+    uint64_t table_offset = pack_stream_bytes(&w->stream);
 
     memcpy(t->magic, PACK_TRAILER_MAGIC, sizeof(t->magic));
     store_le32(&t->n_frames, w->n_frames);
@@ -486,19 +405,17 @@ static void fill_trailer(struct pack_writer *w)
 
 static int write_tables(struct pack_writer *w, struct error *err)
 {
+    struct pack_stream *s = &w->stream;
     int rc;
 
     fill_trailer(w);
-    rc = append(w, w->frame_table.data, w->frame_table.len, err);
+    rc = pack_stream_append(s, w->frame_table.data, w->frame_table.len, err);
     if (rc < 0)
         return rc;
-    rc = append(w, w->item_table.data, w->item_table.len, err);
+    rc = pack_stream_append(s, w->item_table.data, w->item_table.len, err);
     if (rc < 0)
         return rc;
-    rc = append(w, &w->trailer, sizeof(w->trailer), err);
-    if (rc < 0)
-        return rc;
-    return w->buffer ? flush_buffer(w, err) : 0;
+    return pack_stream_append(s, &w->trailer, sizeof(w->trailer), err);
 }
 
 /* *offset goes behind what was compared. */
@@ -528,14 +445,15 @@ static int compare(struct pack_writer *w, const void *meant, size_t len,
 
 static int check_size(struct pack_writer *w, struct error *err)
 {
+    uint64_t meant = pack_stream_bytes(&w->stream);
     struct stat st;
 
     if (fstat(w->file.fd, &st) < 0)
         return fail_errno(err, ERR_IO, "cannot ask for the size");
-    if ((uint64_t)st.st_size != w->written)
+    if ((uint64_t)st.st_size != meant)
         return fail(err, ERR_CORRUPT,
                     "the file has %lld bytes, %llu were written",
-                    (long long)st.st_size, (unsigned long long)w->written);
+                    (long long)st.st_size, (unsigned long long)meant);
     return 0;
 }
 
@@ -581,7 +499,7 @@ static int finish(struct pack_writer *w, struct error *err)
     rc = write_tables(w, err);
     if (rc < 0)
         return rc;
-    rc = ring_sync(w->ring, w->file.fd, err);
+    rc = pack_stream_finish(&w->stream, err);
     if (rc < 0)
         return rc;
     forget_cached(w);
@@ -591,7 +509,6 @@ static int finish(struct pack_writer *w, struct error *err)
 /* Many sealed packs wait for one commit: they keep what reading needs. */
 static void shrink(struct pack_writer *w)
 {
-    w->ring = NULL;
     frame_codec_free(steal_ptr(&w->codec));
     buf_release(&w->item_table);
     buf_release(&w->gathered);
@@ -612,7 +529,8 @@ int pack_writer_seal(struct pack_writer *w, struct error *err)
     shrink(w);
     w->state = PACK_SEALED;
     log_debug("sealed '%s': %u items, %u frames, %llu bytes", w->id_text,
-              w->n_items, w->n_frames, (unsigned long long)w->written);
+              w->n_items, w->n_frames,
+              (unsigned long long)pack_stream_bytes(&w->stream));
     return 0;
 }
 

@@ -1,0 +1,114 @@
+#include "storage/packs/pack_stream.h"
+
+#define LOG_AREA "pack"
+#include "core/base/log.h"
+#include "core/base/path.h"
+
+static int take_buffer(struct pack_stream *s, struct error *err)
+{
+    if (s->buffer)
+        return 0;
+    s->used = 0;
+    return ring_take_buffer(s->ring, &s->buffer, err);
+}
+
+static int flush(struct pack_stream *s, struct error *err)
+{
+    uint8_t *full = steal_ptr(&s->buffer);
+    size_t len = s->used;
+    uint64_t offset = s->written;
+
+    s->written += len;
+    s->used = 0;
+    return ring_write(s->ring, s->fd, full, len, offset, err);
+}
+
+int pack_stream_advance(struct pack_stream *s, size_t len, struct error *err)
+{
+    s->used += len;
+    return s->used == ring_buffer_bytes(s->ring) ? flush(s, err) : 0;
+}
+
+int pack_stream_append(struct pack_stream *s, const void *data, size_t len,
+                       struct error *err)
+{
+    const uint8_t *p = data;
+
+    while (len > 0) {
+        size_t step;
+        int rc = take_buffer(s, err);
+
+        if (rc < 0)
+            return rc;
+        step = MIN(len, ring_buffer_bytes(s->ring) - s->used);
+        memcpy(s->buffer + s->used, p, step);
+        rc = pack_stream_advance(s, step, err);
+        if (rc < 0)
+            return rc;
+        p += step;
+        len -= step;
+    }
+    return 0;
+}
+
+int pack_stream_room(struct pack_stream *s, size_t len, uint8_t **ret,
+                     struct error *err)
+{
+    int rc = take_buffer(s, err);
+
+    if (rc < 0)
+        return rc;
+    *ret = ring_buffer_bytes(s->ring) - s->used >= len ? s->buffer + s->used
+                                                       : NULL;
+    return 0;
+}
+
+int pack_stream_read(struct pack_stream *s, uint64_t offset, size_t len,
+                     void *dst, struct error *err)
+{
+    uint8_t *p = dst;
+    size_t in_file = 0;
+    int rc;
+
+    if (offset < s->written) {
+        in_file = (size_t)MIN(len, s->written - offset);
+        rc = s->ring ? ring_wait(s->ring, err) : 0;
+        if (rc < 0)
+            return rc;
+        rc = path_read_at(s->fd, p, in_file, offset, err);
+        if (rc < 0)
+            return rc;
+    }
+    assert(offset + len <= pack_stream_bytes(s));
+    if (in_file < len)
+        memcpy(p + in_file, s->buffer + (offset + in_file - s->written),
+               len - in_file);
+    return 0;
+}
+
+int pack_stream_finish(struct pack_stream *s, struct error *err)
+{
+    int rc = s->buffer ? flush(s, err) : 0;
+
+    if (rc < 0)
+        return rc;
+    rc = ring_sync(s->ring, s->fd, err);
+    if (rc < 0)
+        return rc;
+    s->ring = NULL;
+    return 0;
+}
+
+void pack_stream_abandon(struct pack_stream *s)
+{
+    struct error ignored = ERROR_INIT;
+
+    if (!s->ring)
+        return;
+    if (s->buffer)
+        ring_give_buffer(s->ring, steal_ptr(&s->buffer));
+    /* The error was told to the caller, or nobody wants the file. */
+    if (ring_wait(s->ring, &ignored) < 0)
+        log_debug("given up with an error: %s", ignored.message);
+    s->ring = NULL;
+}
