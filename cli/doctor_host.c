@@ -9,8 +9,7 @@
 #include "storage/objects/ring.h"
 
 /* Names under which distributions install QEMU for x86-64. */
-static const char *const qemu_names[] = {"qemu-system-x86_64", "qemu-kvm",
-                                         "kvm"};
+static const char *const qemu_names[] = {"qemu-system-x86_64", "qemu-kvm"};
 static const char *const qemu_files[] = {"/usr/libexec/qemu-kvm"};
 
 /* A ring is made with its registered buffers: the whole way of a writer. */

@@ -16,7 +16,7 @@ static const char words[] =
     "REPO is a folder: --repo, else the variable FIRN_REPOSITORY, else the "
     "line 'repository = PATH' of ~/.config/firn/config or /etc/firn/config.\n"
     "SNAP is an id, a unique beginning of one (4 digits at least), 'latest', "
-    "'VM@latest' or 'VM@-N' (N snapshots before the latest).\n"
+    "'VM@latest' or 'VM@-N' (its N-th newest).\n"
     "\n"
     "'firn help COMMAND' explains a command, 'firn help exit-codes' lists what "
     "can go wrong and the exit status of each.";

@@ -153,6 +153,8 @@ const char *output_time(uint64_t realtime_ns, char text[static 32])
     return text;
 }
 
+#define COLUMNS_MAX 16u
+
 struct output_table {
     const char *const *headings;
     size_t n_columns;
@@ -166,6 +168,7 @@ int output_table_new(const char *const *headings, size_t n_columns,
 {
     struct output_table *t = calloc(1, sizeof(*t));
 
+    assert(n_columns <= COLUMNS_MAX);
     if (!t)
         return fail_nomem(err);
     t->headings = headings;
@@ -235,28 +238,36 @@ static size_t column_width(const struct output_table *t, size_t column)
     return width;
 }
 
-static void print_cell(const struct output_table *t, size_t column,
-                       size_t width, const char *text)
+/* One row, without the blanks that would stand at its end. */
+static void print_row(const struct output_table *t, const size_t *widths,
+                      const char *const *cells)
 {
-    size_t used = text_width(text);
-    bool last = column + 1 == t->n_columns;
-    bool right = is_right(t, column);
+    size_t blanks = 0;
 
-    /* No blanks at the end of a line. */
-    output_text("%*s%s%*s%s", right ? (int)(width - used) : 0, "", text,
-                right || last ? 0 : (int)(width - used), "",
-                last ? "\n" : "  ");
+    for (size_t i = 0; i < t->n_columns; i++) {
+        size_t padding = widths[i] - text_width(cells[i]);
+
+        if (is_right(t, i))
+            blanks += padding;
+        if (cells[i][0]) {
+            output_text("%*s%s", (int)blanks, "", cells[i]);
+            blanks = 0;
+        }
+        blanks += 2 + (is_right(t, i) ? 0 : padding);
+    }
+    output_text("\n");
 }
 
 void output_table_print(const struct output_table *t)
 {
-    size_t widths[16];
+    const char *headings[COLUMNS_MAX];
+    size_t widths[COLUMNS_MAX];
 
-    assert(t->n_columns <= ARRAY_LEN(widths));
-    for (size_t i = 0; i < t->n_columns; i++)
+    for (size_t i = 0; i < t->n_columns; i++) {
+        headings[i] = heading(t, i);
         widths[i] = column_width(t, i);
-    for (size_t i = 0; i < t->n_columns; i++)
-        print_cell(t, i, widths[i], heading(t, i));
-    for (size_t i = 0; i < t->n_cells; i++)
-        print_cell(t, i % t->n_columns, widths[i % t->n_columns], t->cells[i]);
+    }
+    print_row(t, widths, headings);
+    for (size_t i = 0; i < t->n_cells; i += t->n_columns)
+        print_row(t, widths, (const char *const *)t->cells + i);
 }

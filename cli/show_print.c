@@ -91,8 +91,8 @@ static void print_map(const char *name, const struct memory_map *m)
 {
     char size[32];
 
-    output_text("\n%s, a character is %s: . zero  - + * some  # all data\n",
-                name, output_size(m->cell_pages * PAGE_BYTES, size));
+    output_text("\n%s, %s a character\n", name,
+                output_size(m->cell_pages * PAGE_BYTES, size));
     for (uint32_t i = 0; i < m->n_cells; i++) {
         if (i % MEMORY_MAP_COLUMNS == 0)
             output_text("%12" PRIx64 " ", i * m->cell_pages * PAGE_BYTES);
@@ -238,6 +238,8 @@ int show_print(const struct show *s, struct error *err)
     rc = print_sizes(s, err);
     if (rc == 0)
         rc = print_blocks(s, err);
+    if (s->with_map)
+        output_text("\nMAP  . zero  - + * some data  # data\n");
     for (uint32_t i = 0; rc == 0 && s->with_map && i < blocks->n; i++)
         print_map(blocks->blocks[i].idstr, &s->maps[i]);
     if (rc == 0)

@@ -189,7 +189,7 @@ void host_probe_unnamed_files(const char *folder, struct host_finding *ret)
     cleanup_close int fd = open(folder, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
 
     if (fd >= 0) {
-        host_finding_set(ret, HOST_OK, "unnamed files work in '%s'", folder);
+        host_finding_set(ret, HOST_OK, "O_TMPFILE works in '%s'", folder);
         return;
     }
     host_finding_set(ret, HOST_MISSING,

@@ -137,7 +137,7 @@ static void columns_are_as_wide_as_their_widest_cell(void **state)
     output_table_free(table);
 
     assert_string_equal(text, "ID     SIZE  TAGS\n"
-                              "a       1 B  \n"
+                              "a       1 B\n"
                               "r\xc3\xa9p  1000 B  k=v\n");
 }
 
