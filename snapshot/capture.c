@@ -225,12 +225,18 @@ static int qemu_gave_up(struct capture *c, struct error *err)
                 reason[0] ? reason : "it does not say why");
 }
 
-/* News of the migration's end, in either mode. */
+static bool threads_stopped(struct capture *c)
+{
+    return stream_receiver_ended(c->receiver) || stopper_pulled(&c->work);
+}
+
+/* News of the migration's end, in either mode. When a thread of ours stopped
+ * before, QEMU fails because of that, and the thread's error is the one. */
 static int look_at_end(struct capture *c, struct error *err)
 {
     const struct qemu_source *s = c->source;
 
-    if (!s->ended || stream_receiver_proved(c->receiver))
+    if (!s->ended || stream_receiver_proved(c->receiver) || threads_stopped(c))
         return 0;
     if (s->mode == SNAPSHOT_BACKGROUND && strcmp(s->status, "completed") == 0) {
         stream_receiver_spool_done(c->receiver);
@@ -243,8 +249,7 @@ static int follow(struct capture *c, struct error *err)
 {
     int rc = 0;
 
-    while (rc == 0 && !stream_receiver_ended(c->receiver) &&
-           !stopper_pulled(&c->work)) {
+    while (rc == 0 && !threads_stopped(c)) {
         tell_progress(c);
         rc = wait_for_news(c, err);
         if (rc == 0)
@@ -262,15 +267,15 @@ static bool is_uncancelled(const struct capture *c)
            !qemu_source_may_cancel(c->source);
 }
 
-static void stop_all(struct capture *c)
+/* Our sockets are closed by now: QEMU's monitor does not answer while it waits
+ * for their end. */
+static void stop_qemu(struct capture *c)
 {
-    cancel_threads(c);
-    if (!is_uncancelled(c)) {
+    if (!is_uncancelled(c))
         qemu_source_cancel(c->source);
-        return;
-    }
-    say(c, "QEMU must finish this background save, else its guest would "
-           "hang; waiting for it, at most 60 s");
+    else
+        say(c, "QEMU must finish this background save, else its guest would "
+               "hang; waiting for it, at most 60 s");
 }
 
 /* Brings the VM to its state and QEMU's settings back; a failure to do the
@@ -313,20 +318,34 @@ static int compare_states(struct capture *c, struct error *err)
     return 0;
 }
 
-/* The first error: a thread's, unless that thread was merely stopped. */
-static int first_error(struct capture *c, int followed, struct error *err)
+/* A stream that broke off: QEMU knows why, or is no more. */
+static int explain_cut(struct capture *c, const struct error *of_thread,
+                       struct error *err)
+{
+    struct error why = ERROR_INIT;
+    int rc = qemu_source_follow(c->source, &why);
+
+    if (rc == 0)
+        rc = qemu_gave_up(c, &why);
+    if (rc == ERR_PEER || c->source->ended)
+        return error_copy(err, &why);
+    return error_copy(err, of_thread);
+}
+
+/* The threads have ended, by themselves or because `rc` says so. The first
+ * error is the one that counts; a thread's only if it was not just stopped. */
+static int judge(struct capture *c, int rc, struct error *err)
 {
     struct error of_thread = ERROR_INIT;
-    struct error why = ERROR_INIT;
     int joined = worker_group_join(&c->group, &of_thread);
 
-    if (followed < 0)
-        return followed;
+    socket_folder_close(&c->socket);
+    if (rc < 0)
+        return rc;
     if (joined == 0)
         return compare_states(c, err);
-    if (stream_receiver_cut(c->receiver) && qemu_gave_up(c, &why) < 0 &&
-        (why.code == ERR_PEER || c->source->ended))
-        return error_copy(err, &why);
+    if (stream_receiver_cut(c->receiver))
+        return explain_cut(c, &of_thread, err);
     return error_copy(err, &of_thread);
 }
 
@@ -337,9 +356,10 @@ static int end(struct capture *c, int rc, struct error *err)
 
     qmp_session_set_stopper(c->source->qmp, &c->calm);
     if (rc < 0)
-        stop_all(c);
-    rc = first_error(c, rc, err);
-    socket_folder_close(&c->socket);
+        cancel_threads(c);
+    rc = judge(c, rc, err);
+    if (rc < 0)
+        stop_qemu(c);
     settled = put_right(c, rc < 0, &of_vm);
     if (settled == 0)
         return rc;

@@ -143,7 +143,7 @@ int page_writer_start(struct page_writer *w, struct worker_group *group,
                       struct error *err)
 {
     for (unsigned i = 0; i < w->n_lanes; i++) {
-        char name[16];
+        char name[32];
         int rc;
 
         w->lanes[i] = (struct lane){.writer = w, .number = i};

@@ -298,6 +298,15 @@ static int receive_spool(struct stream_receiver *r, struct error *err)
     return rc;
 }
 
+/* At once, whatever the writers still do: QEMU may hold its VM, and its
+ * monitor, until the other end of the return path is closed. */
+static void disconnect(struct stream_receiver *r)
+{
+    if (r->fd >= 0)
+        close(r->fd);
+    r->fd = -1;
+}
+
 int stream_receiver_main(void *arg, struct error *err)
 {
     struct stream_receiver *r = arg;
@@ -306,7 +315,10 @@ int stream_receiver_main(void *arg, struct error *err)
 
     if (rc == 0)
         page_writer_close(r->args.pages);
+    /* In this order: who sees QEMU fail because of our close knows whose
+     * fault it is. */
     r->ended = true;
+    disconnect(r);
     return rc;
 }
 

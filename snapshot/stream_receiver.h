@@ -42,11 +42,10 @@ struct stream_receiver;
 int stream_receiver_new(const struct stream_receiver_args *args,
                         struct stream_receiver **ret,
                         struct error *err) NODISCARD;
-/* Closes the connection. */
 void stream_receiver_free(struct stream_receiver *r);
 
 /* The thread's function, `arg` being the receiver. When it has everything it
- * closes the page writer. */
+ * closes the page writer; in any case it closes the connection. */
 int stream_receiver_main(void *arg, struct error *err);
 
 /* A spool: QEMU has written all of it. Any thread. */

@@ -18,16 +18,20 @@
  *   "ramblocks"    [{"idstr": str, "page_bytes","used_bytes","max_bytes"}]
  *   "cpus"         {"count": int, "model": str, as qom-type of the first}
  *   "pci"          [{"bus","slot","function","vendor","device","class": int,
- *                   "qdev_id": str}] in QEMU's order, behind bridges too
+ *                   "qdev_id": str}] in QEMU's order, behind bridges too;
+ *                   bus numbers are given by the guest's firmware, so a QEMU
+ *                   that waits shows nothing behind a bridge
  *   "devices"      [str] the device lines of `info qtree`, in order, trimmed:
- *                   "dev: virtio-blk-pci, id \"\""
+ *                   "dev: virtio-blk-pci, id \"\""; the order differs between
+ *                   versions of QEMU, the lines do not
  *   "drives"       [{"device","qdev","node","image","driver": str,
  *                   "read_only","removable": bool}] what the guest sees
  *   "disks"        [{"node","driver","path": str, "read_only","local",
  *                   "present": bool, "inode","device_number","size_bytes",
  *                   "mtime_ns": int}] every file or device that QEMU has open
  *                   for a block node, backing files included; `path` is
- *                   absolute; the last four only when `present`
+ *                   absolute; the last four only when `present`; names of
+ *                   nodes that begin with '#' are made up anew by each QEMU
  *   "process"      {"pid","start_ticks": int, "boot_id","host","cwd",
  *                   "executable": str, "argv": [str]}, added by the capture
  *                   (core/host/process.h knows it, this room does not)
