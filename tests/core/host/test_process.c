@@ -114,7 +114,8 @@ static void a_boot_id_has_its_length(void **state)
 
 static void arguments_come_back_one_by_one(void **state)
 {
-    char *const argv[] = {"first", "", "a b", "\xff", NULL};
+    char first[] = "first", empty[] = "", blank[] = "a b", odd[] = "\xff";
+    char *const argv[] = {first, empty, blank, odd, NULL};
     cleanup_json json_t *list = NULL;
     int ready[2], go[2];
     struct error err;
