@@ -205,10 +205,12 @@ def kill_loop(version, paused):
             else:
                 cut += 1
             if paused:
-                state = guest.wait_status("paused", "postmigrate", timeout=30)
+                guest.wait_status("paused", "postmigrate", timeout=30)
                 mark = guest.serial_size()
                 time.sleep(0.3)
                 assert guest.serial_size() == mark, "the guest moved"
+                # The run state follows the migration's end by a moment.
+                state = guest.wait_status("paused", "postmigrate")
                 if state == "postmigrate":
                     # 7.2 knows no way out of it but `cont`.
                     assert version == "7.2"
