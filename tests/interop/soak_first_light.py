@@ -210,7 +210,8 @@ def kill_loop(version, paused):
                 time.sleep(0.3)
                 assert guest.serial_size() == mark, "the guest moved"
                 # The run state follows the migration's end by a moment.
-                state = guest.wait_status("paused", "postmigrate")
+                state = guest.status()
+                assert state in ("paused", "postmigrate"), state
                 if state == "postmigrate":
                     # 7.2 knows no way out of it but `cont`.
                     assert version == "7.2"
