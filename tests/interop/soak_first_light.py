@@ -181,16 +181,26 @@ def kill_loop(version, paused):
     with lab.Guest(version, mem=320, name="soak",
                    kernel_args="firn.mb=200 firn.rate=2000") as guest:
         guest.wait_heartbeat(5)
+        def pause():
+            """Paused, and to be captured: 7.2 knows no way out of
+            postmigrate but `cont`."""
+            if guest.status() == "postmigrate":
+                assert version == "7.2"
+                guest.cont()
+            guest.stop()
+
         snapshot(repo, guest)
         length = 1e9
         for _ in range(2):
+            if paused:
+                pause()
             begun = time.monotonic()
             snapshot(repo, guest)
             length = min(length, time.monotonic() - begun)
         cut = finished = 0
-        if paused:
-            guest.stop()
-        for turn in range(KILLS):
+        for _ in range(KILLS):
+            if paused:
+                pause()
             run = lab.firn_start("--repo", repo, "snapshot", "--qmp",
                                  guest.qmp_path, "--name", "soak")
             time.sleep(rng.uniform(0, length))
@@ -212,21 +222,13 @@ def kill_loop(version, paused):
                 # The run state follows the migration's end by a moment.
                 state = guest.status()
                 assert state in ("paused", "postmigrate"), state
-                if state == "postmigrate":
-                    # 7.2 knows no way out of it but `cont`.
-                    assert version == "7.2"
-                    guest.cont()
-                    guest.stop()
+                pause()
             else:
                 guest.wait_status("running", timeout=30)
                 guest.heartbeat_advances(timeout=60)
             expect_clean(repo)
             taken = snapshot(repo, guest)
             assert taken["id"]
-            if paused and version == "7.2":
-                guest.wait_status("postmigrate")
-                guest.cont()
-                guest.stop()
         if paused:
             guest.cont()
         guest.assert_good()
