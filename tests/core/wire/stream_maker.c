@@ -30,14 +30,14 @@ void fill_page(uint8_t *page, uint32_t block, pgno_t pgno, uint32_t generation)
         page[i] = (uint8_t)(i / 3 + block + pgno);
 }
 
-static bool is_zero_page(pgno_t pgno)
+static bool is_zero_page(struct made_stream_args args, pgno_t pgno)
 {
-    return pgno % 4 == 1;
+    return args.sparse ? pgno % 16 != 9 : pgno % 4 == 1;
 }
 
-static bool comes_again(pgno_t pgno)
+static bool comes_again(struct made_stream_args args, pgno_t pgno)
 {
-    return pgno % 3 == 0;
+    return args.sparse ? pgno % 32 == 9 : pgno % 3 == 0;
 }
 
 struct ramblock_list made_blocks(void)
@@ -255,7 +255,7 @@ static void put_first_round(struct maker *m)
         for (pgno_t p = 0; p < ramblock_pages(&blocks[i]); p++) {
             if (left_out(m->args, i))
                 continue;
-            if (is_zero_page(p))
+            if (is_zero_page(m->args, p))
                 put_zero(m, i, p);
             else
                 put_data(m, i, p, 1);
@@ -269,9 +269,9 @@ static void put_second_round(struct maker *m)
     must(stream_put_ram_section(m->b, MADE_RAM_ID, true, &m->err), &m->err);
     for (uint32_t i = 0; i < MADE_BLOCKS; i++) {
         for (pgno_t p = 0; p < ramblock_pages(&blocks[i]); p++) {
-            if (left_out(m->args, i) || !comes_again(p))
+            if (left_out(m->args, i) || !comes_again(m->args, p))
                 continue;
-            if (m->args.xbzrle && !is_zero_page(p))
+            if (m->args.xbzrle && !is_zero_page(m->args, p))
                 put_delta(m, i, p);
             else
                 put_data(m, i, p, 2);
@@ -454,10 +454,10 @@ bool listener_holds_made_pages(const struct listener *l,
         return false;
     for (uint32_t i = 0; i < MADE_BLOCKS; i++) {
         for (pgno_t p = 0; p < ramblock_pages(&blocks[i]); p++) {
-            bool again = comes_again(p) && !args.background;
+            bool again = comes_again(args, p) && !args.background;
 
             memset(want, 0, sizeof(want));
-            if (!left_out(args, i) && (again || !is_zero_page(p)))
+            if (!left_out(args, i) && (again || !is_zero_page(args, p)))
                 fill_page(want, i, p, again ? 2 : 1);
             if (memcmp(l->content[i] + p * PAGE_BYTES, want, PAGE_BYTES))
                 return false;

@@ -42,6 +42,7 @@ struct made_stream_args {
     bool xbzrle;        /* some pages of the second round as deltas */
     bool ignore_shared; /* pc.ram is listed and left out */
     bool early_device;  /* a virtio-mem section before RAM */
+    bool sparse;        /* most pages are zero: a short stream */
 };
 
 /* A whole stream: every page once, every third page again in a second round,
