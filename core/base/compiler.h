@@ -1,8 +1,8 @@
 /*
  * compiler.h - attributes, and small helpers that every source may use.
  *
- * The thread-safety attributes (GUARDED_BY, REQUIRES) are checked by clang
- * with -Wthread-safety and are words for the reader everywhere else.
+ * REQUIRES is checked by clang with -Wthread-safety and is a word for the
+ * reader everywhere else, as GUARDED_BY is for all.
  */
 #ifndef FIRN_CORE_BASE_COMPILER_H
 #define FIRN_CORE_BASE_COMPILER_H
@@ -19,13 +19,13 @@
 
 #if defined(__clang__)
 #define CAPABILITY(x) __attribute__((capability(x)))
-#define GUARDED_BY(x) __attribute__((guarded_by(x)))
 #define REQUIRES(x)   __attribute__((requires_capability(x)))
 #else
 #define CAPABILITY(x)
-#define GUARDED_BY(x)
 #define REQUIRES(x)
 #endif
+/* In C, clang cannot name a member from the attribute of another. */
+#define GUARDED_BY(x)
 
 #define ARRAY_LEN(a) (sizeof(a) / sizeof((a)[0]))
 

@@ -45,7 +45,6 @@ void dirty_bitmap_free(struct dirty_bitmap *d)
 }
 
 static struct bitmap *block_locked(struct dirty_bitmap *d, uint32_t block)
-    REQUIRES(d->lock)
 {
     assert(block < d->n_blocks);
     return &d->blocks[block];

@@ -429,7 +429,7 @@ static int step(struct stream_decoder *d, struct input *in, struct error *err)
     case STREAM__COUNT:
         break;
     }
-    assert(!"no such state");
+    assert(false);
     return fail(err, ERR_PROTOCOL, "stream decoder in no state");
 }
 

@@ -177,7 +177,7 @@ static int sink_begin(void *arg, enum section_part part,
     case SECTION_PART__COUNT:
         break;
     }
-    assert(!"no such part");
+    assert(false);
     return fail(err, ERR_INVALID, "no such part of a section");
 }
 
