@@ -365,7 +365,8 @@ static int end(struct capture *c, int rc, struct error *err)
         return rc;
     if (rc == 0)
         return error_copy(err, &of_vm);
-    log_warn("after that: %s", of_vm.message);
+    if (rc != ERR_PEER)
+        log_warn("after that: %s", of_vm.message);
     return rc;
 }
 

@@ -432,8 +432,13 @@ int qemu_source_set_up(struct qemu_source *s, enum snapshot_mode mode,
     s->mode = mode;
     s->set_up = true;
     rc = set_capabilities(s, list, err);
-    if (rc == ERR_UNSUPPORTED && mode == SNAPSHOT_BACKGROUND)
-        return explain_no_background(err);
+    if (rc == ERR_UNSUPPORTED) {
+        /* All or none of them: nothing was changed. */
+        s->set_up = false;
+        settings_memo_forget(&s->memo);
+        if (mode == SNAPSHOT_BACKGROUND)
+            explain_no_background(err);
+    }
     if (rc < 0)
         return rc;
     return set_parameters(

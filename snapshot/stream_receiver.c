@@ -69,8 +69,8 @@ static int on_command(void *arg, uint16_t command, const uint8_t *body,
                     r->return_path ? "" : " without a return path");
     rc = return_path_put_pong(&answer, load_be32(body), err);
     if (rc == 0)
-        rc = channel_write(r->fd, answer.data, answer.len, r->args.stop, 0,
-                           err);
+        rc =
+            channel_write(r->fd, answer.data, answer.len, r->args.stop, 0, err);
     if (rc == ERR_PEER)
         r->cut = true;
     return rc;

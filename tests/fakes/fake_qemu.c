@@ -17,8 +17,14 @@
 #define CHUNK 8192u
 
 static const char *const known_capabilities[] = {
-    "xbzrle", "events",    "postcopy-ram",        "return-path",
-    "multifd", "pause-before-switchover", "background-snapshot", "x-ignore-shared",
+    "xbzrle",
+    "events",
+    "postcopy-ram",
+    "return-path",
+    "multifd",
+    "pause-before-switchover",
+    "background-snapshot",
+    "x-ignore-shared",
 };
 
 static bool is(const char *a, const char *b)
@@ -272,9 +278,9 @@ static json_t *capability_list(const struct fake_qemu *q)
 
     for (size_t i = 0; i < ARRAY_LEN(known_capabilities); i++)
         json_array_append_new(
-            list, json_pack("{s:s, s:b}", "capability", known_capabilities[i],
-                            "state",
-                            fake_qemu_capability(q, known_capabilities[i])));
+            list,
+            json_pack("{s:s, s:b}", "capability", known_capabilities[i],
+                      "state", fake_qemu_capability(q, known_capabilities[i])));
     return list;
 }
 
@@ -356,16 +362,22 @@ static json_t *act(struct fake_qemu *q, const char *name, const json_t *args)
     return json_object();
 }
 
+static void must_log(struct fake_qemu *q, const char *name)
+{
+    struct error err;
+
+    if (buf_printf(&q->log, &err, "%s\n", name) < 0)
+        abort();
+}
+
 static void execute(struct fake_qemu *q, const json_t *command)
 {
     const char *name = json_path_str(command, "execute", "");
     const json_t *id = json_object_get(command, "id");
     const json_t *args = json_object_get(command, "arguments");
     json_t *value;
-    struct error err;
 
-    if (buf_printf(&q->log, &err, "%s\n", name) < 0)
-        abort();
+    must_log(q, name);
     if (q->args.refused_command && is(name, q->args.refused_command)) {
         refuse(q, id, "GenericError", "the fake refuses");
         return;
@@ -428,10 +440,10 @@ static void run_commands(struct fake_qemu *q)
 
 static void greet(struct fake_qemu *q)
 {
-    speak(q, json_pack("{s:{s:{s:{s:i, s:i, s:i}, s:s}, s:[]}}", "QMP",
-                       "version", "qemu", "micro", 0, "minor", q->args.minor,
-                       "major", q->args.major, "package", "fake",
-                       "capabilities"));
+    speak(q,
+          json_pack("{s:{s:{s:{s:i, s:i, s:i}, s:s}, s:[]}}", "QMP", "version",
+                    "qemu", "micro", 0, "minor", q->args.minor, "major",
+                    q->args.major, "package", "fake", "capabilities"));
 }
 
 /* Ends when the monitor's client is gone and no migration is left, or when it
@@ -486,12 +498,12 @@ static void prepare(struct fake_qemu *q)
     q->kept_fd = -1;
     q->event_ns = clock_realtime_ns();
     SET(q->run_state, q->args.run_state ? q->args.run_state : "running");
-    q->capabilities = json_pack("{s:b, s:b}", "xbzrle", 1,
-                                "background-snapshot",
-                                q->args.orphan_background);
-    q->parameters = json_pack(
-        "{s:i, s:i, s:s}", "max-bandwidth", 134217728, "downtime-limit", 300,
-        "tls-creds", q->args.tls_creds ? q->args.tls_creds : "");
+    q->capabilities =
+        json_pack("{s:b, s:b}", "xbzrle", 1, "background-snapshot",
+                  q->args.orphan_background);
+    q->parameters = json_pack("{s:i, s:i, s:s}", "max-bandwidth", 134217728,
+                              "downtime-limit", 300, "tls-creds",
+                              q->args.tls_creds ? q->args.tls_creds : "");
 }
 
 void fake_qemu_start(struct fake_qemu *q, const struct fake_qemu_args *args)
@@ -540,6 +552,6 @@ bool fake_qemu_was_asked(struct fake_qemu *q, const char *command)
 {
     char line[128];
 
-    snprintf(line, sizeof(line), "%s\n", command);
+    snprintf(line, sizeof(line), "\n%s\n", command);
     return strstr(buf_str(&q->log), line) != NULL;
 }

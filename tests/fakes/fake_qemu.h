@@ -16,10 +16,10 @@
 
 enum fake_trouble {
     FAKE_NO_TROUBLE = 0,
-    FAKE_DIES,          /* half-way: every socket is closed */
-    FAKE_BREAKS,        /* half-way: status failed, for a reason of its own */
-    FAKE_STALLS,        /* half-way: sends no more */
-    FAKE_STAYS_STOPPED, /* at the end: needs `cont` */
+    FAKE_DIES,            /* half-way: every socket is closed */
+    FAKE_BREAKS,          /* half-way: status failed, for a reason of its own */
+    FAKE_STALLS,          /* half-way: sends no more */
+    FAKE_STAYS_STOPPED,   /* at the end: needs `cont` */
     FAKE_NO_RESUME_EVENT, /* at the end: runs, and does not say so */
     FAKE_GETS_CANCELLED,  /* half-way, by somebody else */
 };
@@ -28,16 +28,16 @@ struct fake_qemu_args {
     int major;
     int minor;
     bool kvm;
-    const char *run_state;        /* NULL: "running" */
-    const char *name;             /* NULL: none */
-    const char *uuid;             /* NULL: all zero */
-    const char *tls_creds;        /* NULL: "" */
-    const char *blocked_reason;   /* NULL: none */
-    const char *qtree;            /* NULL: one device */
-    const char *refused_command;  /* this one is answered by an error */
-    const char *orphan_status;    /* an earlier migration is in this state ... */
-    unsigned orphan_asks;         /* ... until it was asked for so often */
-    bool orphan_background;       /* with this capability still on */
+    const char *run_state;       /* NULL: "running" */
+    const char *name;            /* NULL: none */
+    const char *uuid;            /* NULL: all zero */
+    const char *tls_creds;       /* NULL: "" */
+    const char *blocked_reason;  /* NULL: none */
+    const char *qtree;           /* NULL: one device */
+    const char *refused_command; /* this one is answered by an error */
+    const char *orphan_status;   /* an earlier migration is in this state ... */
+    unsigned orphan_asks;        /* ... until it was asked for so often */
+    bool orphan_background;      /* with this capability still on */
     enum fake_trouble trouble;
     unsigned pause_ms;            /* what the clock of the events says */
     const struct buf *stream;     /* what it sends; borrowed */
