@@ -196,6 +196,7 @@ static int wait_for_news(struct capture *c, struct error *err)
         {.fd = qmp_session_fd(c->source->qmp), .events = POLLIN},
         {.fd = stopper_fd(c->args->stop), .events = POLLIN},
         {.fd = stopper_fd(&c->work), .events = POLLIN},
+        {.fd = stream_receiver_fd(c->receiver), .events = POLLIN},
     };
     int limit_ms = clock_poll_ms(c->deadline_ns);
 

@@ -34,6 +34,7 @@ struct stream_receiver {
     struct stream_receiver_args args;
     struct stream_decoder *decoder;
     uint8_t *bytes_read;
+    struct stopper over; /* pulled at the end, to wake who waits for it */
 
     /* only the receiver thread */
     int fd;
@@ -46,7 +47,6 @@ struct stream_receiver {
     _Atomic uint64_t n_bytes;
     _Atomic uint64_t ram_bytes;
     _Atomic bool proved;
-    _Atomic bool ended;
     _Atomic bool cut;
     _Atomic bool spool_done;
 };
@@ -128,11 +128,14 @@ int stream_receiver_new(const struct stream_receiver_args *args,
         return fail_nomem(err);
     r->args = *args;
     r->fd = -1;
+    r->over.fd = -1;
     page_packer_init(&r->packer, args->pages);
     r->bytes_read = malloc(READ_BYTES);
     if (!r->bytes_read)
         return fail_nomem(err);
-    rc = stream_decoder_new(&decoder_ops, r, &r->decoder, err);
+    rc = stopper_init(&r->over, err);
+    if (rc == 0)
+        rc = stream_decoder_new(&decoder_ops, r, &r->decoder, err);
     if (rc < 0)
         return rc;
     *ret = steal_ptr(&r);
@@ -147,6 +150,7 @@ void stream_receiver_free(struct stream_receiver *r)
     stream_decoder_free(r->decoder);
     if (r->fd >= 0)
         close(r->fd);
+    stopper_release(&r->over);
     free(r->bytes_read);
     free(r);
 }
@@ -320,7 +324,7 @@ int stream_receiver_main(void *arg, struct error *err)
         page_writer_close(r->args.pages);
     /* In this order: who sees QEMU fail because of our close knows whose
      * fault it is. */
-    r->ended = true;
+    stopper_pull(&r->over, ERR_CANCELLED);
     disconnect(r);
     return rc;
 }
@@ -347,7 +351,12 @@ bool stream_receiver_proved(struct stream_receiver *r)
 
 bool stream_receiver_ended(struct stream_receiver *r)
 {
-    return r->ended;
+    return stopper_pulled(&r->over);
+}
+
+int stream_receiver_fd(struct stream_receiver *r)
+{
+    return stopper_fd(&r->over);
 }
 
 bool stream_receiver_cut(struct stream_receiver *r)

@@ -56,6 +56,8 @@ uint64_t stream_receiver_bytes(struct stream_receiver *r);
 uint64_t stream_receiver_ram_bytes(struct stream_receiver *r); /* 0: unknown */
 bool stream_receiver_proved(struct stream_receiver *r);
 bool stream_receiver_ended(struct stream_receiver *r);
+/* For poll(): readable when it has ended. */
+int stream_receiver_fd(struct stream_receiver *r);
 /* QEMU closed the connection before the stream's end. */
 bool stream_receiver_cut(struct stream_receiver *r);
 
