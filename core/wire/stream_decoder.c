@@ -80,6 +80,7 @@ struct stream_decoder {
     uint32_t n_sections;
     uint32_t n_over;
     struct section open; /* in BODY and FOOTER */
+    size_t early_start;  /* where in `early` it begins, if it is of these */
     bool part_seen;
 };
 
@@ -233,6 +234,31 @@ static int add_section(struct stream_decoder *d, struct input *in,
     return 0;
 }
 
+/* The header of a section before RAM, `n` bytes long, is kept. */
+static int begin_early(struct stream_decoder *d, struct input *in,
+                       const char *idstr, size_t n, struct error *err)
+{
+    if (!d->ops->early_device)
+        return fail_at(in, err, ERR_INCOMPATIBLE,
+                       "the VM has a device whose state cannot be captured: "
+                       "'%s' comes before RAM,",
+                       idstr);
+    d->early_start = d->tail.state.early.len;
+    return buf_append(&d->tail.state.early, input_here(in), n, err);
+}
+
+static int end_early(struct stream_decoder *d, struct input *in,
+                     struct error *err)
+{
+    struct buf *early = &d->tail.state.early;
+    int rc = buf_append(early, input_here(in), QEMU_FOOTER_BYTES, err);
+
+    if (rc < 0)
+        return rc;
+    return d->ops->early_device(d->arg, early->data + d->early_start,
+                                early->len - d->early_start, err);
+}
+
 /* START, or a FULL section before RAM: type, id, name, instance, version. */
 static int read_start(struct stream_decoder *d, struct input *in,
                       struct error *err)
@@ -266,7 +292,7 @@ static int read_start(struct stream_decoder *d, struct input *in,
     if (s.part == SECTION_START)
         rc = add_section(d, in, &s, err);
     else
-        rc = buf_append(&d->tail.state.early, input_here(in), n, err);
+        rc = begin_early(d, in, idstr, n, err);
     if (rc < 0)
         return rc;
     d->open = s;
@@ -383,8 +409,7 @@ static int read_footer(struct stream_decoder *d, struct input *in,
                        "section '%s' has no footer where it ends",
                        d->open.handler->idstr);
     if (d->open.part == SECTION_FULL)
-        rc = buf_append(&d->tail.state.early, input_here(in), QEMU_FOOTER_BYTES,
-                        err);
+        rc = end_early(d, in, err);
     if (rc == 0 && d->open.part == SECTION_END && ram_ended(d))
         rc = d->ops->ram_end(d->arg, err);
     if (rc < 0)

@@ -29,6 +29,11 @@ struct stream_decoder_ops {
      * commands that a capture must refuse never get here. May be NULL. */
     int (*command)(void *arg, uint16_t command, const uint8_t *body,
                    uint16_t len, struct error *err);
+    /* A whole device section that came before RAM (virtio-mem); it is in the
+     * device state's `early` too. NULL: such a VM is refused with
+     * ERR_INCOMPATIBLE, since a restore would need it before RAM. */
+    int (*early_device)(void *arg, const uint8_t *section, size_t len,
+                        struct error *err);
     /* The block list is complete: once, before any page. */
     int (*blocks)(void *arg, const struct ramblock_list *blocks,
                   struct error *err);

@@ -355,6 +355,13 @@ static int on_command(void *arg, uint16_t command, const uint8_t *body,
                 len ? body[len - 1] : 0);
 }
 
+static int on_early_device(void *arg, const uint8_t *section, size_t len,
+                           struct error *err)
+{
+    return note(arg, err, "early device of %zu bytes, %02x ... %02x", len,
+                section[0], section[len - 5]);
+}
+
 static int on_blocks(void *arg, const struct ramblock_list *list,
                      struct error *err)
 {
@@ -428,6 +435,7 @@ static int on_ram_end(void *arg, struct error *err)
 const struct stream_decoder_ops listener_ops = {
     .config = on_config,
     .command = on_command,
+    .early_device = on_early_device,
     .blocks = on_blocks,
     .page = on_page,
     .zero_page = on_zero_page,

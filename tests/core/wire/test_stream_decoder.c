@@ -184,6 +184,22 @@ static void a_device_before_ram_is_kept_apart(void **state)
     assert_int_equal(devices->early.data[devices->early.len - 5],
                      QEMU_SECTION_FOOTER);
     assert_memory_equal(devices->early.data + 6, "0000:00:05.0/virtio-mem", 23);
+    assert_non_null(strstr(buf_str(&f->listener.trace),
+                           "early device of 99 bytes, 04 ... 7e\nblocks"));
+}
+
+static void a_device_before_ram_is_refused_by_who_cannot_keep_it(void **state)
+{
+    struct stream_decoder_ops ops = listener_ops;
+    struct fixture *f = *state;
+
+    made_stream(&f->stream, (struct made_stream_args){.early_device = true});
+    ops.early_device = NULL;
+    stream_decoder_free(f->d);
+    must(stream_decoder_new(&ops, &f->listener, &f->d, &f->err), &f->err);
+
+    assert_refused(f, ERR_INCOMPATIBLE,
+                   "'0000:00:05.0/virtio-mem-device-early' comes before RAM");
 }
 
 static void flush_marks_are_told_and_remembered_of_setup(void **state)
@@ -765,6 +781,7 @@ int main(void)
         TEST(xbzrle_is_refused_by_who_cannot_give_pages),
         TEST(blocks_without_a_page_are_left_out_by_ignore_shared),
         TEST(a_device_before_ram_is_kept_apart),
+        TEST(a_device_before_ram_is_refused_by_who_cannot_keep_it),
         TEST(flush_marks_are_told_and_remembered_of_setup),
         TEST(flush_marks_mean_nothing_to_who_does_not_ask),
         TEST(every_cut_gives_the_same_events),
