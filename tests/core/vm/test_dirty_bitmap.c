@@ -101,6 +101,8 @@ static void pages_marked_behind_the_cursor_wait_for_the_next_pass(void **state)
     at = (struct dirty_cursor){0};
     assert_true(dirty_bitmap_take_run(f->d, &at, 8, &run));
     assert_int_equal(run.first, 10);
+    dirty_bitmap_mark(f->d, 0, 10, 1);
+    assert_false(dirty_bitmap_take_run(f->d, &at, 8, &run));
 }
 
 static void what_a_destination_has_is_not_sent_again(void **state)

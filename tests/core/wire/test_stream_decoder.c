@@ -107,6 +107,20 @@ static void a_precopy_stream_gives_its_last_pages(void **state)
     assert_int_equal(stream_decoder_stats(f->d)->sections, 5);
 }
 
+static void the_end_of_ram_is_told_once_behind_the_last_page(void **state)
+{
+    struct fixture *f = *state;
+    const char *end;
+
+    made_stream(&f->stream, (struct made_stream_args){0});
+
+    assert_int_equal(feed(f), 0);
+
+    end = strstr(buf_str(&f->listener.trace), "section end\nram end\n");
+    assert_non_null(end);
+    assert_string_equal(end, "section end\nram end\n");
+}
+
 static void a_background_stream_has_no_end_section(void **state)
 {
     const struct made_stream_args args = {.background = true};
@@ -605,6 +619,38 @@ static void ram_that_starts_twice_is_refused(void **state)
     assert_refused(f, ERR_PROTOCOL, "section 2 starts again");
 }
 
+static void a_part_behind_the_end_of_ram_is_refused(void **state)
+{
+    struct fixture *f = *state;
+
+    begin_stream(f);
+    for (int end = 1; end >= 0; end--) {
+        must(stream_put_ram_section(&f->stream, MADE_RAM_ID, end, &f->err),
+             &f->err);
+        must(stream_put_ram_section_end(&f->stream, MADE_RAM_ID, &f->err),
+             &f->err);
+    }
+
+    assert_refused(f, ERR_PROTOCOL, "part of section 2, which ended before");
+}
+
+static void a_second_block_list_is_refused_in_setup_as_well(void **state)
+{
+    const struct section_name ram = {1, "ram", 0, 4};
+    const struct machine_config config = {.machine = "pc"};
+    struct ramblock_list l = made_blocks();
+    struct fixture *f = *state;
+
+    must(stream_put_header(&f->stream, &f->err), &f->err);
+    must(stream_put_config(&f->stream, &config, &f->err), &f->err);
+    must(stream_put_section_start(&f->stream, &ram, false, &f->err), &f->err);
+    must(ram_put_block_list(&f->stream, &l, false, &f->err), &f->err);
+    must(ram_put_block_list(&f->stream, &l, false, &f->err), &f->err);
+    ramblock_list_release(&l);
+
+    assert_refused(f, ERR_PROTOCOL, "second RAM block list");
+}
+
 static void a_missing_footer_is_told(void **state)
 {
     struct fixture *f = *state;
@@ -776,6 +822,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(a_precopy_stream_gives_its_last_pages),
+        TEST(the_end_of_ram_is_told_once_behind_the_last_page),
         TEST(a_background_stream_has_no_end_section),
         TEST(xbzrle_deltas_are_applied_to_the_pages_before),
         TEST(xbzrle_is_refused_by_who_cannot_give_pages),
@@ -803,6 +850,8 @@ int main(void)
         TEST(sections_of_others_are_refused),
         TEST(a_section_out_of_order_is_refused),
         TEST(ram_that_starts_twice_is_refused),
+        TEST(a_part_behind_the_end_of_ram_is_refused),
+        TEST(a_second_block_list_is_refused_in_setup_as_well),
         TEST(a_missing_footer_is_told),
         TEST(commands_of_a_restore_are_refused),
         TEST(advise_is_taken_only_if_the_block_list_stays_the_same),
