@@ -495,8 +495,9 @@ static void two_threads_that_touch_one_page_cost_one_fetch(void **state)
     assert_int_equal(touched(&a), byte_of(3));
     assert_int_equal(touched(&b), byte_of(3));
     assert_int_equal(s.fetched, 1);
-    assert_int_equal(stats_of(&s).placed, 1);
+    /* The touchers may run before the engine has counted. */
     end(&s, UFFD_END_RELEASE);
+    assert_int_equal(stats_of(&s).placed, 1);
     stage_release(&s);
     munmap(memory, IMAGE);
 }
