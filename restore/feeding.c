@@ -3,7 +3,8 @@
  *
  *   running   lazy   RESUME from QEMU and "loaded" from the pager, or "loaded"
  *                    alone when the VM comes back paused
- *             eager  RESUME, or `completed` without one: it is paused
+ *             eager  RESUME and "resident", or `completed` without RESUME: it
+ *                    is paused
  *   resident  `completed` from QEMU and "resident" from the pager
  *
  * Before the VM runs, any failure is final: QEMU cannot be fed twice. The
@@ -34,6 +35,7 @@
 #define END_LIMIT_NS     (5 * NS_PER_SEC)  /* QEMU's end after a failure */
 #define RESUME_LIMIT_NS  (200 * NS_PER_MS) /* RESUME behind "loaded" */
 #define STATUS_PAUSE_NS  (500 * NS_PER_MS) /* between two query-status */
+#define LAST_WORDS_NS    (2 * NS_PER_SEC)  /* of a pager whose socket broke */
 #define PAUSED_LIMIT_NS  (10 * NS_PER_SEC) /* postcopy-paused after a loss */
 #define SETTLE_LIMIT_NS  (10 * NS_PER_SEC) /* `completed` behind SHUT */
 #define LEASE_RENEWAL_NS (1800 * NS_PER_SEC)
@@ -261,7 +263,7 @@ static int look_whether_running(struct feeding *f, struct error *err)
     bool paused = false;
     int rc = 0;
 
-    if (f->resumed && (f->loaded || !lazy || f->pager_gone))
+    if (f->resumed && (f->loaded || f->resident || f->pager_gone))
         return tell_running(f, false, err);
     if (lazy ? (f->loaded && f->args->paused) : f->args->paused && f->completed)
         return tell_running(f, true, err);
@@ -276,14 +278,35 @@ static int look_whether_running(struct feeding *f, struct error *err)
 
 /* Failures. */
 
-/* QEMU failed, or is about to: its own words, when it has ended. */
+/* The pager's own reason: damage and the like. That the peer is gone is none,
+ * it only follows from one. */
+static bool pager_has_reason(const struct feeding *f)
+{
+    return f->pager_error.code != 0 && f->pager_error.code != ERR_PEER &&
+           f->pager_error.code != ERR_IO;
+}
+
+/* QEMU failed, or is about to: the reason is the pager's, if it had one, else
+ * QEMU's own words, when it has ended. */
 static int qemu_failed(struct feeding *f, struct error *err)
 {
     struct target *t = f->args->target;
+    uint64_t until_ns = clock_monotonic_ns() + LAST_WORDS_NS;
 
-    fail(err, ERR_PEER, "QEMU could not load the snapshot");
-    if (f->running)
-        fail(err, ERR_PEER, "QEMU ended before it had all pages");
+    while (!f->pager_gone && clock_monotonic_ns() < until_ns) {
+        struct pollfd polled = {.fd = f->pager.link.fd, .events = POLLIN};
+        int rc = take_reports(f, err);
+
+        if (rc < 0)
+            return rc;
+        if (!f->pager_gone && poll(&polled, 1, clock_poll_ms(until_ns)) < 0)
+            log_debug("poll: errno %d", errno);
+    }
+    if (pager_has_reason(f))
+        return error_copy(err, &f->pager_error);
+    fail(err, ERR_PEER,
+         f->running ? "QEMU ended before it had all pages"
+                    : "QEMU could not load the snapshot");
     if (target_wait_end(t, END_LIMIT_NS))
         return target_explain(t, err);
     if (!t->ours)
@@ -313,10 +336,7 @@ static int pager_lost_early(struct feeding *f, struct error *err)
 {
     struct target *t = f->args->target;
 
-    /* Damage and the like are our own reasons; QEMU then only says that the
-     * stream broke off. */
-    if (f->pager_error.code != 0 && f->pager_error.code != ERR_PEER &&
-        f->pager_error.code != ERR_IO)
+    if (pager_has_reason(f))
         return error_copy(err, &f->pager_error);
     if (target_wait_end(t, END_LIMIT_NS))
         return target_explain(t, err);

@@ -21,6 +21,7 @@
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 
 #include "core/base/clock.h"
 #include "core/host/process.h"
@@ -39,12 +40,15 @@
 struct keeper {
     const struct restore_args *args;
     uint64_t begun_ns;
+    pid_t front_pid;
     struct link *front;
     struct stopper stop;
     char *repository_path; /* absolute */
     char *folder;          /* of runtime files */
-    char *log_path;
+    char *log_path;        /* of QEMU */
     int log_fd;
+    char *own_log_path; /* ours and the pagers': empty unless one crashes */
+    int own_log_fd;
     char *state_path; /* NULL until it is written */
     struct repository *repository;
     struct lease *lease;
@@ -102,6 +106,11 @@ static int take_folder(struct keeper *k, struct error *err)
     rc = runtime_folder_name(k->folder, k->args->id, "log", &k->log_path, err);
     if (rc == 0)
         rc = runtime_log_open(k->log_path, &k->log_fd, err);
+    if (rc == 0)
+        rc = runtime_folder_name(k->folder, k->args->id, "firn.log",
+                                 &k->own_log_path, err);
+    if (rc == 0)
+        rc = runtime_log_open(k->own_log_path, &k->own_log_fd, err);
     return rc;
 }
 
@@ -112,7 +121,7 @@ static int detach(struct keeper *k, struct error *err)
     int null = open("/dev/null", O_RDWR | O_CLOEXEC);
 
     if (null < 0 || dup2(null, 0) < 0 || dup2(null, 1) < 0 ||
-        dup2(k->log_fd, 2) < 0)
+        dup2(k->own_log_fd, 2) < 0)
         return fail_errno(err, ERR_IO, "cannot leave the terminal");
     close(null);
     return 0;
@@ -127,18 +136,22 @@ static void close_inherited(const struct link *front)
 
 static int begin(struct keeper *k, struct error *err)
 {
-    pid_t front = getppid();
+    sigset_t none;
     int rc;
 
     setsid();
+    prctl(PR_SET_NAME, "firn-keeper");
     close_inherited(k->front);
+    sigemptyset(&none);
     rc = stopper_init(&k->stop, err);
     if (rc == 0)
         rc = stopper_watch_signals(&k->stop, err);
+    /* The front blocked them before the fork. */
+    sigprocmask(SIG_SETMASK, &none, NULL);
     if (rc < 0)
         return rc;
     /* Until the VM runs, the front's end is ours. */
-    if (prctl(PR_SET_PDEATHSIG, SIGTERM) < 0 || getppid() != front)
+    if (prctl(PR_SET_PDEATHSIG, SIGTERM) < 0 || getppid() != k->front_pid)
         return fail(err, ERR_TERMINATED, "the front is gone");
     k->repository_path = realpath(repository_path(k->args->repository), NULL);
     if (!k->repository_path)
@@ -424,6 +437,7 @@ static void release(struct keeper *k)
     free(k->repository_path);
     free(k->folder);
     free(k->log_path);
+    free(k->own_log_path);
     free(k->state_path);
     if (k->stop.fd >= 0)
         stopper_release(&k->stop);
@@ -437,31 +451,39 @@ static void leave_traces(struct keeper *k)
     free(steal_ptr(&k->state_path));
 }
 
-static void end(struct keeper *k, int rc, bool ran, const struct error *err)
+static bool is_empty(int fd)
 {
-    if (rc < 0 && !ran && k->target.ours)
-        target_kill(&k->target);
-    if (k->args->dry_run)
+    struct stat st;
+
+    return fstat(fd, &st) == 0 && st.st_size == 0;
+}
+
+static void end(struct keeper *k, int rc, bool ran)
+{
+    /* A QEMU of somebody else is left alone, fed or not. */
+    if (k->target.ours && ((rc < 0 && !ran) || k->args->dry_run))
         target_kill(&k->target);
     if (k->log_path && !(ran && k->target.ours))
         unlink(k->log_path);
+    if (k->own_log_path && is_empty(k->own_log_fd))
+        unlink(k->own_log_path);
     if (rc < 0 && ran && k->target.pid > 0 &&
         process_alive(k->target.pid, k->target.start_ticks))
         leave_traces(k);
-    tell(k,
-         rc < 0 ? link_error_message(err) : json_pack("{s:s}", "type", "done"));
 }
 
 void keeper_main(const struct restore_args *args, uint64_t begun_ns,
-                 struct link *front)
+                 pid_t front_pid, struct link *front)
 {
     struct error err = ERROR_INIT;
     struct keeper k = {
         .args = args,
         .begun_ns = begun_ns,
+        .front_pid = front_pid,
         .front = front,
         .stop = {.fd = -1},
         .log_fd = -1,
+        .own_log_fd = -1,
         .socket = -1,
         .lists = {.differences = json_array(), .notes = json_array()},
     };
@@ -473,6 +495,9 @@ void keeper_main(const struct restore_args *args, uint64_t begun_ns,
     k.target.stop = &k.stop;
     rc = k.lists.differences && k.lists.notes ? run(&k, &ran, &err)
                                               : fail_nomem(&err);
-    end(&k, rc, ran, &err);
+    end(&k, rc, ran);
     release(&k);
+    /* The last line, and nothing is left to be done behind it. */
+    tell(&k, rc < 0 ? link_error_message(&err)
+                    : json_pack("{s:s}", "type", "done"));
 }

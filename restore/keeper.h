@@ -13,6 +13,6 @@
  * is over. `args` is memory of the front, of which the keeper has its copy.
  */
 void keeper_main(const struct restore_args *args, uint64_t begun_ns,
-                 struct link *front);
+                 pid_t front_pid, struct link *front);
 
 #endif

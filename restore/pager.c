@@ -22,6 +22,7 @@
  */
 #include <fcntl.h>
 #include <signal.h>
+#include <sys/prctl.h>
 
 #include "core/base/clock.h"
 #include "restore/link.h"
@@ -224,6 +225,7 @@ int restore_pager_main(int argc, char **argv, struct error *err)
     signal(SIGINT, SIG_IGN);
     signal(SIGHUP, SIG_IGN);
     signal(SIGTERM, SIG_DFL);
+    prctl(PR_SET_NAME, "firn-pager");
     if (argc < 3) {
         fail(err, ERR_USAGE,
              "the pager is started by firn restore, not by "

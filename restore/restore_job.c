@@ -135,7 +135,9 @@ static int abort_restore(struct front *f, const struct error *why,
         return rc;
     rc = listen_to_keeper(f, &never, deadline_ns, true, &said);
     stopper_release(&never);
-    if (rc < 0 && said.code != ERR_INTERRUPTED && said.code != ERR_TERMINATED)
+    if (rc == ERR_TIMEOUT)
+        give_note(f, "the keeper did not end in time; it may still be at it");
+    else if (rc < 0 && said.code != why->code)
         give_note(f, said.message);
     return error_copy(err, why);
 }
@@ -158,10 +160,30 @@ static int run_front(struct front *f, struct error *err)
 }
 
 static _Noreturn void become_keeper(const struct restore_args *args,
-                                    uint64_t begun_ns, struct link *front)
+                                    uint64_t begun_ns, pid_t front_pid,
+                                    struct link *front)
 {
-    keeper_main(args, begun_ns, front);
+    keeper_main(args, begun_ns, front_pid, front);
     _exit(0);
+}
+
+/* A signal that the front passes on must not reach a keeper that has the
+ * front's handlers still: they stay blocked until it has its own. */
+static pid_t fork_keeper(void)
+{
+    sigset_t set;
+    sigset_t old;
+    pid_t pid;
+
+    sigemptyset(&set);
+    sigaddset(&set, SIGINT);
+    sigaddset(&set, SIGTERM);
+    sigaddset(&set, SIGHUP);
+    sigprocmask(SIG_BLOCK, &set, &old);
+    pid = fork();
+    if (pid != 0)
+        sigprocmask(SIG_SETMASK, &old, NULL);
+    return pid;
 }
 
 int restore_job_run(const struct restore_args *args, struct error *err)
@@ -169,14 +191,15 @@ int restore_job_run(const struct restore_args *args, struct error *err)
     cleanup_link struct link theirs = LINK_INIT;
     struct front f = {.args = args, .keeper = LINK_INIT};
     uint64_t begun_ns = clock_monotonic_ns();
+    pid_t front_pid = getpid();
     int rc = link_pair(&f.keeper, &theirs, err);
 
     if (rc < 0)
         return rc;
-    f.pid = fork();
+    f.pid = fork_keeper();
     if (f.pid == 0) {
         link_release(&f.keeper);
-        become_keeper(args, begun_ns, &theirs);
+        become_keeper(args, begun_ns, front_pid, &theirs);
     }
     if (f.pid < 0)
         rc = fail_errno(err, ERR_IO, "cannot start the keeper");

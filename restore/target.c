@@ -38,7 +38,8 @@ static int open_monitor(struct target *t, const char *path, struct error *err)
 
     if (rc < 0)
         return rc;
-    t->qmp_path = strdup(path);
+    if (!t->qmp_path)
+        t->qmp_path = strdup(path);
     return t->qmp_path ? 0 : fail_nomem(err);
 }
 
@@ -92,6 +93,7 @@ int target_start(struct target *t, const struct target_start_args *args,
     if (rc < 0)
         return rc;
     t->ours = true;
+    t->qmp_path = strdup(args->qmp_path);
     learn_pid(t, t->process.pid);
     return await_monitor(t, args->qmp_path, err);
 }
@@ -233,8 +235,11 @@ int target_connect(struct target *t, const char *path, int *ret_fd,
     if (rc == 0)
         rc = qmp_execute(t->qmp, "migrate-incoming",
                          json_pack("{s:s}", "uri", buf_str(&uri)), NULL, err);
-    if (rc == 0)
-        rc = channel_connect(path, ret_fd, err);
+    if (rc < 0)
+        return rc;
+    rc = channel_connect(path, ret_fd, err);
+    /* Nobody else is to find it; QEMU does not mind. */
+    unlink(path);
     return rc;
 }
 
@@ -309,10 +314,14 @@ out:
 
 void target_kill(struct target *t)
 {
-    if (t->ours)
+    if (t->ours) {
         qemu_process_kill(&t->process);
-    else if (t->qmp)
+        /* Killed, it could not remove it itself. */
+        if (t->qmp_path)
+            unlink(t->qmp_path);
+    } else if (t->qmp) {
         quit_foreign(t);
+    }
 }
 
 void target_release(struct target *t)
