@@ -22,6 +22,9 @@ void output_mask(char *text)
 /* Formats into `fixed`, or into new memory when that is too small; NULL when
  * there is none. */
 static char *format(char *fixed, size_t size, const char *fmt, va_list ap)
+    PRINTF_LIKE(3, 0);
+
+static char *format(char *fixed, size_t size, const char *fmt, va_list ap)
 {
     va_list again;
     char *text = fixed;
