@@ -101,4 +101,71 @@ static inline UNUSED size_t fixture_files(struct fixture *f, const char *prefix,
     return n;
 }
 
+/* Says whether `name` is a pack that one of the snapshots refers to. */
+static inline UNUSED bool fixture_is_referenced(struct fixture *f,
+                                                const char *name,
+                                                struct snapshot_summary *all,
+                                                size_t n)
+{
+    bool found = false;
+
+    for (size_t i = 0; i < n && !found; i++) {
+        cleanup(snapshot_reader) struct snapshot_reader *r = NULL;
+        const struct snapshot_pack *packs;
+        struct error err;
+        char path[64];
+        size_t n_packs;
+
+        assert_ok(snapshot_reader_open(f->repository, all[i].id, &r, &err),
+                  &err);
+        packs = snapshot_reader_packs(r, &n_packs);
+        for (size_t j = 0; j < n_packs; j++) {
+            snprintf(path, sizeof(path), "packs/%.2s/%s", packs[j].id,
+                     packs[j].id);
+            found |= strcmp(path, name) == 0;
+        }
+    }
+    return found;
+}
+
+static inline UNUSED bool
+fixture_is_listed(const char *name, struct snapshot_summary *all, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        if (strncmp(name, "snapshots/", 10) == 0 &&
+            strcmp(name + 10, all[i].id) == 0)
+            return true;
+    }
+    return false;
+}
+
+/* Every file of the folder must be there for a reason; none is a lease.
+ * Returns the number of snapshots. */
+static inline UNUSED size_t fixture_account(struct fixture *f)
+{
+    struct snapshot_summary *all;
+    struct scratch_files files;
+    struct error err;
+    size_t n;
+
+    assert_ok(repository_list(f->repository, NULL, NULL, &all, &n, &err), &err);
+    scratch_files_list(f->scratch.repo, &files);
+    for (size_t i = 0; i < files.n; i++) {
+        const char *name = files.names[i];
+
+        if (strcmp(name, "config") != 0 &&
+            strncmp(name, "catalog.db", 10) != 0 &&
+            !fixture_is_listed(name, all, n) &&
+            !fixture_is_referenced(f, name, all, n)) {
+            print_error("'%s' is a stray file\n", name);
+            _fail(__FILE__, __LINE__);
+        }
+    }
+    scratch_files_release(&files);
+    for (size_t i = 0; i < n; i++)
+        snapshot_summary_release(&all[i]);
+    free(all);
+    return n;
+}
+
 #endif
