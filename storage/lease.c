@@ -22,6 +22,7 @@
  */
 #include "storage/lease.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <sys/utsname.h>
@@ -72,6 +73,14 @@ static int find_origin(struct origin *ret, struct error *err)
     return process_boot_id(ret->boot_id, err);
 }
 
+/* Without opening anything: it must work when descriptors have run out. That
+ * the name is gone need not survive a crash, so there is nothing to sync. */
+static void remove_file(const struct lease *l, const char *id)
+{
+    if (unlinkat(repository_locks_dirfd(l->repository), id, 0) < 0)
+        log_debug("lease %s stays: %s", id, strerror(errno));
+}
+
 /* Puts the content in place under a new name; the old name goes last. */
 static int write_lease(struct lease *l, struct error *err)
 {
@@ -80,7 +89,6 @@ static int write_lease(struct lease *l, struct error *err)
     cleanup(object_file) struct object_file file = OBJECT_FILE_INIT;
     cleanup_buf struct buf text = BUF_INIT;
     char id[LAYOUT_LOCK_ID_LEN + 1];
-    struct error ignored;
     int rc = layout_new_id(id, LAYOUT_LOCK_ID_LEN, err);
 
     if (rc == 0)
@@ -95,8 +103,8 @@ static int write_lease(struct lease *l, struct error *err)
         rc = object_file_link(&folder, &file, id, err);
     if (rc < 0)
         return error_wrap(err, "cannot write a lease");
-    if (l->id[0] && object_remove(&folder, l->id, &ignored) < 0)
-        log_debug("lease %s stays: %s", l->id, ignored.message);
+    if (l->id[0])
+        remove_file(l, l->id);
     memcpy(l->id, id, sizeof(l->id));
     return 0;
 }
@@ -219,14 +227,10 @@ int lease_renew(struct lease *l, struct error *err)
 
 void lease_release(struct lease *l)
 {
-    struct object_folder folder;
-    struct error why;
-
     if (!l)
         return;
-    folder = layout_locks(repository_locks_dirfd(l->repository));
-    if (l->id[0] && object_remove(&folder, l->id, &why) < 0)
-        log_debug("lease %s stays: %s", l->id, why.message);
+    if (l->id[0])
+        remove_file(l, l->id);
     lease_forget(l);
 }
 

@@ -15,8 +15,9 @@
  *      data is read and compared with its hashes;
  *   7. the snapshot object is linked and its folder synced: THE commit;
  *   8. the lease goes.
- * A failure before the end of 7 takes the linked packs away again. A pack in
- * which every page was superseded is not linked at all.
+ * A failure before the end of 7 takes the linked packs away again; where the
+ * disk refuses that, the lease stays and the next open does it. A pack in which
+ * every page was superseded is not linked at all.
  *
  * Counting: an *item* is content in a pack. What a capture wrote and no page
  * refers to at the end is superseded; pages with content beyond one for each
@@ -412,12 +413,43 @@ static int link_packs(struct commit *c, struct error *err)
     return rc;
 }
 
-static void unlink_packs(struct commit *c)
+static bool snapshot_is_there(const struct commit *c)
 {
+    struct stat st;
+
+    return fstatat(repository_snapshots_dirfd(c->w->repository), c->summary.id,
+                   &st, AT_SYMLINK_NOFOLLOW) == 0;
+}
+
+/* True when none of our packs has its name any more. */
+static bool unlink_packs(struct commit *c)
+{
+    int dirfd = repository_packs_dirfd(c->w->repository);
+    bool gone = true;
+
     for (uint32_t i = 0; i < c->n_uses; i++) {
+        struct error ignored;
+        uint64_t bytes;
+
+        if (!c->w->packs[i].own)
+            continue;
         if (c->uses[i].linked)
             pack_writer_unlink(c->w->packs[i].own);
+        gone &= layout_pack_stat(dirfd, c->w->packs[i].id, &bytes, &ignored) ==
+                ERR_NOTFOUND;
     }
+    return gone;
+}
+
+/* A disk that refuses to remove names is left with our lease, so that the next
+ * open after our end removes what it can. Packs never go before the snapshot.
+ */
+static void undo(struct commit *c)
+{
+    if (!snapshot_is_there(c) && unlink_packs(c))
+        return;
+    lease_forget(c->w->lease);
+    c->w->lease = NULL;
 }
 
 static int build(struct commit *c, struct error *err)
@@ -456,7 +488,7 @@ static int put_in_place(struct commit *c, struct error *err)
     if (rc == 0)
         rc = object_file_link(&folder, &file, c->summary.id, err);
     if (rc < 0)
-        unlink_packs(c);
+        undo(c);
     return rc;
 }
 

@@ -120,13 +120,17 @@ int sample_vm_commit(struct sample_vm *vm, struct snapshot_writer *w,
     };
     int rc = buf_append(&config.raw, "\7config", 7, err);
 
-    CHECK(rc == 0);
-    CHECK(buf_append(&devices.tail, "\4sections\0", 10, err) == 0);
-    CHECK(buf_append(&devices.vmdesc, "{\"page_size\":4096}", 18, err) == 0);
-    CHECK(json_build(&record.facts, err, "{s:{s:i}, s:s}", "qemu", "major", 7,
-                     "note", "made up") == 0);
-    CHECK(json_build(&summary.tags, err, "{s:s}", "purpose", "test") == 0);
-    rc = snapshot_writer_commit(w, &record, ret, err);
+    if (rc == 0)
+        rc = buf_append(&devices.tail, "\4sections\0", 10, err);
+    if (rc == 0)
+        rc = buf_append(&devices.vmdesc, "{\"page_size\":4096}", 18, err);
+    if (rc == 0)
+        rc = json_build(&record.facts, err, "{s:{s:i}, s:s}", "qemu", "major",
+                        7, "note", "made up");
+    if (rc == 0)
+        rc = json_build(&summary.tags, err, "{s:s}", "purpose", "test");
+    if (rc == 0)
+        rc = snapshot_writer_commit(w, &record, ret, err);
     buf_release(&config.raw);
     buf_release(&devices.tail);
     buf_release(&devices.vmdesc);
