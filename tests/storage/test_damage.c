@@ -8,7 +8,7 @@
 
 #include "storage/verify.h"
 
-#define FLIPS 1500u
+#define FLIPS 1000u
 #define PAGES 300u
 
 struct heard {

@@ -319,7 +319,7 @@ static void a_full_disk_at_any_call_is_told_as_such(void **state)
 
 static void no_memory_at_any_point_does_no_harm(void **state)
 {
-    fail_everywhere(CALL_MEMORY, ENOMEM, ERR_NOMEM, 5);
+    fail_everywhere(CALL_MEMORY, ENOMEM, ERR_NOMEM, 11);
 }
 
 /* A file system of its own, that holds so much. */
