@@ -46,6 +46,7 @@ int cli_open_repository(struct cli *cli, struct repository **ret,
                         struct error *err) NODISCARD;
 
 extern const struct command cmd_init, cmd_snapshot, cmd_list, cmd_show,
-    cmd_restore, cmd_pager, cmd_check, cmd_doctor, cmd_version;
+    cmd_restore, cmd_pager, cmd_serve, cmd_import, cmd_export, cmd_check,
+    cmd_doctor, cmd_version;
 
 #endif

@@ -191,6 +191,15 @@ static int add_tag(const char *text, json_t **tags, struct error *err)
     return 0;
 }
 
+static int add_item(const char *text, struct option_list *list,
+                    struct error *err)
+{
+    if (list->n == OPTION_LIST_MAX)
+        return fail(err, ERR_USAGE, "more than %u of them", OPTION_LIST_MAX);
+    list->items[list->n++] = text;
+    return 0;
+}
+
 bool option_kind_takes_value(enum option_kind kind)
 {
     return kind != OPTION_FLAG && kind != OPTION_COUNT &&
@@ -222,6 +231,8 @@ static int set(const struct option_spec *spec, const char *text, void *at,
         return option_parse_duration(text, at, err);
     case OPTION_CHOICE:
         return parse_choice(spec, text, at, err);
+    case OPTION_LIST:
+        return add_item(text, at, err);
     case OPTION_TAG:
         return add_tag(text, at, err);
     case OPTION_PERCENT:

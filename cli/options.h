@@ -21,7 +21,15 @@ enum option_kind {
     OPTION_CHOICE,   /* int: index in `choices` */
     OPTION_TAG,      /* json_t *: object, K=V may be repeated; owned */
     OPTION_PERCENT,  /* unsigned, 1 to 100; value may be left out: 100 */
+    OPTION_LIST,     /* struct option_list: may be repeated */
     OPTION_COUNT,    /* int: one more each time it is given */
+};
+
+#define OPTION_LIST_MAX 64u
+
+struct option_list {
+    const char *items[OPTION_LIST_MAX]; /* borrowed from argv */
+    size_t n;
 };
 
 struct option_spec {

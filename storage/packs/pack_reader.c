@@ -525,3 +525,32 @@ int pack_reader_hashes(struct pack_reader *r, const struct page_hash **ret,
     *ret = r->hashes;
     return 0;
 }
+
+int pack_reader_fd(const struct pack_reader *r)
+{
+    return r->fd;
+}
+
+uint64_t pack_reader_frame_offset(const struct pack_reader *r, uint32_t frame)
+{
+    assert(frame < r->n_frames);
+    return r->offsets[frame];
+}
+
+uint32_t pack_reader_frame_stored_bytes(const struct pack_reader *r,
+                                        uint32_t frame)
+{
+    assert(frame < r->n_frames);
+    return r->offsets[frame + 1] - r->offsets[frame];
+}
+
+int pack_reader_decode(const struct pack_reader *r, uint32_t frame,
+                       struct frame_codec *codec, const void *stored, void *dst,
+                       struct error *err)
+{
+    if (frame_load(codec, &r->seeds, frame, &r->entries[frame], stored, dst,
+                   err) < 0)
+        return error_wrap(err, "pack '%s': frame %u at offset %u", r->id_text,
+                          frame, r->offsets[frame]);
+    return 0;
+}

@@ -50,6 +50,17 @@ void pack_reader_set_window(struct pack_reader *r, size_t bytes);
 int pack_reader_hashes(struct pack_reader *r, const struct page_hash **ret,
                        struct error *err) NODISCARD;
 
+/* For readers that do their own I/O on a pack shared by many threads: what is
+ * asked for here never changes. `frame` must be one of the pack's. */
+int pack_reader_fd(const struct pack_reader *r);
+uint64_t pack_reader_frame_offset(const struct pack_reader *r, uint32_t frame);
+uint32_t pack_reader_frame_stored_bytes(const struct pack_reader *r,
+                                        uint32_t frame);
+/* The raw bytes of a frame from its stored ones. */
+int pack_reader_decode(const struct pack_reader *r, uint32_t frame,
+                       struct frame_codec *codec, const void *stored, void *dst,
+                       struct error *err) NODISCARD;
+
 DEFINE_CLEANUP(pack_reader, struct pack_reader *, pack_reader_close)
 
 #endif
