@@ -123,8 +123,12 @@ static int over_budget(struct cli *cli, const struct snapshot_options *o,
          "snapshot %s is complete, but the guest stood still for %" PRIu64
          " ms, longer than the %" PRIu64 " ms allowed",
          s->id, s->downtime_ms, o->max_downtime_ms);
-    return error_hint(err, "a quieter moment or --mode background stops the "
-                           "guest for less");
+    return error_hint(err, "%s",
+                      strcmp(s->mode, "stream") == 0
+                          ? "a quieter moment or --mode background stops the "
+                            "guest for less"
+                          : "the host was busy; a quieter moment stops the "
+                            "guest for less");
 }
 
 static int take(struct cli *cli, const struct snapshot_options *o,
