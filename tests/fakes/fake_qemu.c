@@ -333,6 +333,8 @@ static json_t *value_of(struct fake_qemu *q, const char *name,
         return json_string("pc-i440fx-10.0-machine");
     if (is(name, "human-monitor-command"))
         return json_string(human(q, args));
+    if (is(name, "query-named-block-nodes") && q->args.block_nodes)
+        return json_loads(q->args.block_nodes, 0, NULL);
     if (is(name, "query-block") || is(name, "query-named-block-nodes") ||
         is(name, "query-pci"))
         return json_array();

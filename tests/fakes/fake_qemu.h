@@ -34,6 +34,7 @@ struct fake_qemu_args {
     const char *tls_creds;       /* NULL: "" */
     const char *blocked_reason;  /* NULL: none */
     const char *qtree;           /* NULL: one device */
+    const char *block_nodes;     /* JSON; NULL: none */
     const char *refused_command; /* this one is answered by an error */
     const char *orphan_status;   /* an earlier migration is in this state ... */
     unsigned orphan_asks;        /* ... until it was asked for so often */
