@@ -322,6 +322,64 @@ static void no_memory_at_any_point_does_no_harm(void **state)
     fail_everywhere(CALL_MEMORY, ENOMEM, ERR_NOMEM, 11);
 }
 
+static void a_repository_is_made_whole_or_not_at_all(void **state)
+{
+    bool reached = true;
+
+    for (unsigned n = 1; reached; n++) {
+        struct repository *r;
+        struct scratch s;
+        struct error err;
+        int rc;
+
+        scratch_make(&s);
+        arm(CALL_IO, n, EIO);
+        rc = repository_create(s.repo, &err);
+        fault.which = 0;
+        reached = fault.reached;
+        assert_int_equal(rc < 0, reached);
+        assert_int_equal(access(s.repo, F_OK), reached ? -1 : 0);
+        if (rc < 0)
+            assert_ok(repository_create(s.repo, &err), &err);
+        assert_ok(repository_open(s.repo, &r, &err), &err);
+        repository_close(r);
+        scratch_remove(&s);
+    }
+}
+
+static void a_create_that_is_killed_can_be_done_again(void **state)
+{
+    unsigned without = 0;
+    bool killed = true;
+
+    for (unsigned n = 1; killed; n++) {
+        struct repository *r;
+        struct scratch s;
+        struct error err;
+        int rc, status;
+        pid_t pid;
+
+        scratch_make(&s);
+        pid = fork();
+        if (pid == 0) {
+            arm(CALL_IO, n, 0);
+            _exit(repository_create(s.repo, &err) < 0);
+        }
+        assert_int_equal(waitpid(pid, &status, 0), pid);
+        killed = WIFSIGNALED(status);
+        rc = repository_open(s.repo, &r, &err);
+        if (rc < 0) {
+            assert_error(rc, &err, ERR_NOREPO, "config");
+            assert_ok(repository_create(s.repo, &err), &err);
+            assert_ok(repository_open(s.repo, &r, &err), &err);
+            without++;
+        }
+        repository_close(r);
+        scratch_remove(&s);
+    }
+    assert_true(without > 5);
+}
+
 /* A file system of its own, that holds so much. */
 static bool mount_small(struct scratch *s, const char *options)
 {
@@ -420,6 +478,8 @@ int main(void)
         cmocka_unit_test(a_call_that_fails_undoes_everything),
         cmocka_unit_test(a_full_disk_at_any_call_is_told_as_such),
         cmocka_unit_test(no_memory_at_any_point_does_no_harm),
+        cmocka_unit_test(a_repository_is_made_whole_or_not_at_all),
+        cmocka_unit_test(a_create_that_is_killed_can_be_done_again),
         cmocka_unit_test(a_full_tmpfs_of_any_size_stays_clean),
         cmocka_unit_test(a_tmpfs_without_inodes_stays_clean),
     };
