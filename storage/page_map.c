@@ -218,3 +218,20 @@ uint32_t page_map_read_segment(const struct page_map *m, uint32_t block,
         ret[i] = place_in(&b->segments[segno], i);
     return n;
 }
+
+void page_map_move(struct page_map *m,
+                   struct dedup_place (*moved)(void *arg,
+                                               struct dedup_place place),
+                   void *arg)
+{
+    for (uint32_t b = 0; b < m->n_blocks; b++) {
+        for (uint64_t s = 0; s < m->blocks[b].n_segments; s++) {
+            struct page_entry *entries = m->blocks[b].segments[s].entries;
+
+            for (uint32_t i = 0; entries && i < SEGMENT_PAGES; i++) {
+                if (is_content(entries[i].place))
+                    entries[i].place = moved(arg, entries[i].place);
+            }
+        }
+    }
+}

@@ -47,5 +47,10 @@ struct dedup_place page_map_get(const struct page_map *m, uint32_t block,
 uint32_t page_map_read_segment(const struct page_map *m, uint32_t block,
                                uint64_t segno,
                                struct dedup_place ret[static SEGMENT_PAGES]);
+/* Every content's place becomes what `moved` answers for it. */
+void page_map_move(struct page_map *m,
+                   struct dedup_place (*moved)(void *arg,
+                                               struct dedup_place place),
+                   void *arg);
 
 #endif

@@ -2,7 +2,8 @@
  * snapshot_commit.c - from pages in unnamed packs to a snapshot, or nothing.
  *
  * In this order:
- *   1. the lanes' packs are sealed: synced, read back, compared;
+ *   1. the lanes' packs are sealed: synced, read back, compared; those that are
+ *      mostly dead are written again (snapshot_repack.c);
  *   2. the page map is turned into index segments; those that an earlier
  *      snapshot stored are referred to, new ones go to an index pack, sealed;
  *   3. the snapshot object is built in memory, written to an unnamed file and
@@ -75,19 +76,6 @@ static void commit_free(struct commit *c)
 
 DEFINE_CLEANUP(commit, struct commit *, commit_free)
 
-/* Seals a pack and takes its figures into the table. */
-static int seal_pack(struct snapshot_writer *w, struct pack_writer *own,
-                     uint32_t number, struct error *err)
-{
-    int rc = pack_writer_seal(own, err);
-
-    if (rc < 0)
-        return rc;
-    w->packs[number].bytes = pack_writer_bytes(own);
-    w->packs[number].items = pack_writer_n_items(own);
-    return 0;
-}
-
 static void drop_pack(struct writer_pack *pack)
 {
     pack_writer_free(pack->own);
@@ -104,7 +92,7 @@ static int seal_lanes(struct snapshot_writer *w, struct error *err)
         if (own && pack_writer_n_items(own) == 0)
             drop_pack(&w->packs[l->pack]);
         else if (own)
-            rc = seal_pack(w, own, l->pack, err);
+            rc = writer_seal_pack(w, own, l->pack, err);
         if (rc < 0)
             return rc;
     }
@@ -162,38 +150,21 @@ static int seal_index(struct commit *c, struct error *err)
 {
     struct pack_writer *own = steal_ptr(&c->index);
 
-    return own ? seal_pack(c->w, own, c->index_pack, err) : 0;
+    return own ? writer_seal_pack(c->w, own, c->index_pack, err) : 0;
 }
 
 static int open_index(struct commit *c, struct error *err)
 {
-    struct snapshot_writer *w = c->w;
-    struct pack_writer_args args = {
-        .packs_dirfd = repository_packs_dirfd(w->repository),
-        .kind = PACK_INDEX,
-        .ring = w->lanes[0].ring,
-        .level = w->level,
-        .hash_key_id = w->key->id,
-    };
-    struct pack_writer *own;
-    int rc = 0;
+    int rc;
 
     if (c->index && pack_writer_bytes(c->index) + 2 * SEGMENT_MAX_BYTES <=
                         PACK_TARGET_BYTES)
         return 0;
     rc = seal_index(c, err);
     if (rc == 0)
-        rc = pack_writer_new(&args, &own, err);
-    if (rc < 0)
-        return rc;
-    rc = writer_add_pack(w, pack_writer_id(own), PACK_INDEX, own,
-                         &c->index_pack, err);
-    if (rc < 0) {
-        pack_writer_free(own);
-        return rc;
-    }
-    c->index = own;
-    return grow_uses(c, err);
+        rc = writer_new_pack(c->w, PACK_INDEX, c->w->lanes[0].ring, &c->index,
+                             &c->index_pack, err);
+    return rc < 0 ? rc : grow_uses(c, err);
 }
 
 /* The bytes of a segment: stored already, or stored now. */
@@ -460,6 +431,8 @@ static int build(struct commit *c, struct error *err)
         rc = manifest_builder_new(&c->builder, err);
     if (rc == 0)
         rc = seal_lanes(c->w, err);
+    if (rc == 0)
+        rc = snapshot_repack(c->w, err);
     if (rc == 0)
         rc = grow_uses(c, err);
     if (rc == 0)

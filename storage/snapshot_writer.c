@@ -152,6 +152,43 @@ int writer_add_pack(struct snapshot_writer *w, const char *id,
     return add_pack_locked(w, &pack, ret_number, err);
 }
 
+int writer_new_pack(struct snapshot_writer *w, enum pack_kind kind,
+                    struct ring *ring, struct pack_writer **ret,
+                    uint32_t *ret_number, struct error *err)
+{
+    struct pack_writer_args args = {
+        .packs_dirfd = repository_packs_dirfd(w->repository),
+        .kind = kind,
+        .ring = ring,
+        .level = w->level,
+        .hash_key_id = w->key->id,
+    };
+    struct pack_writer *own;
+    int rc = pack_writer_new(&args, &own, err);
+
+    if (rc < 0)
+        return rc;
+    rc = writer_add_pack(w, pack_writer_id(own), kind, own, ret_number, err);
+    if (rc < 0)
+        pack_writer_free(own);
+    else
+        *ret = own;
+    return rc;
+}
+
+int writer_seal_pack(struct snapshot_writer *w, struct pack_writer *own,
+                     uint32_t number, struct error *err)
+{
+    int rc = pack_writer_seal(own, err);
+
+    if (rc < 0)
+        return rc;
+    LOCK_SCOPE(&w->lock);
+    w->packs[number].bytes = pack_writer_bytes(own);
+    w->packs[number].items = pack_writer_n_items(own);
+    return 0;
+}
+
 static int check_batch(const struct snapshot_writer *w, unsigned lane,
                        const struct page_batch *batch, struct error *err)
 {
@@ -192,18 +229,14 @@ static int seal_lane(struct snapshot_writer *w, unsigned lane,
                      struct error *err)
 {
     struct snapshot_lane *l = &w->lanes[lane];
-    struct writer_pack *pack;
-    int rc = pack_writer_seal(l->open, err);
+    int rc = writer_seal_pack(w, l->open, l->pack, err);
 
     if (rc < 0)
         return rc;
-    LOCK_SCOPE(&w->lock);
-    pack = &w->packs[l->pack];
-    pack->bytes = pack_writer_bytes(l->open);
-    pack->items = pack_writer_n_items(l->open);
-    w->stats.pack_bytes += pack->bytes - w->open_bytes[lane];
-    w->open_bytes[lane] = 0;
     l->open = NULL;
+    LOCK_SCOPE(&w->lock);
+    w->stats.pack_bytes += w->packs[l->pack].bytes - w->open_bytes[lane];
+    w->open_bytes[lane] = 0;
     return 0;
 }
 
@@ -213,34 +246,16 @@ static int open_lane(struct snapshot_writer *w, unsigned lane, uint32_t n,
                      struct error *err)
 {
     struct snapshot_lane *l = &w->lanes[lane];
-    /* A frame a page, an entry in both tables. */
-    uint64_t worst = (uint64_t)n * (PAGE_BYTES + 32);
-    struct pack_writer_args args = {
-        .packs_dirfd = repository_packs_dirfd(w->repository),
-        .kind = PACK_PAGES,
-        .ring = l->ring,
-        .level = w->level,
-        .hash_key_id = w->key->id,
-    };
-    struct pack_writer *own;
+    uint64_t worst = (uint64_t)n * WRITER_PAGE_WORST;
     int rc = 0;
 
     if (l->open && pack_writer_bytes(l->open) + worst <= PACK_TARGET_BYTES)
         return 0;
     if (l->open)
         rc = seal_lane(w, lane, err);
-    if (rc == 0)
-        rc = pack_writer_new(&args, &own, err);
-    if (rc < 0)
-        return rc;
-    rc =
-        writer_add_pack(w, pack_writer_id(own), PACK_PAGES, own, &l->pack, err);
-    if (rc < 0) {
-        pack_writer_free(own);
-        return rc;
-    }
-    l->open = own;
-    return 0;
+    return rc < 0 ? rc
+                  : writer_new_pack(w, PACK_PAGES, l->ring, &l->open, &l->pack,
+                                    err);
 }
 
 /* Where one page of a batch lies; `next_item` is that of the open pack. */

@@ -1,7 +1,8 @@
 /*
- * snapshot_writer_inside.h - a snapshot on its way, as its three sources share
+ * snapshot_writer_inside.h - a snapshot on its way, as its four sources share
  * it: snapshot_writer.c takes pages, snapshot_history.c knows what is stored
- * already, snapshot_commit.c makes the snapshot of it. No door.
+ * already, snapshot_repack.c drops what is dead, snapshot_commit.c makes the
+ * snapshot of it. No door.
  */
 #ifndef FIRN_STORAGE_SNAPSHOT_WRITER_INSIDE_H
 #define FIRN_STORAGE_SNAPSHOT_WRITER_INSIDE_H
@@ -71,6 +72,21 @@ struct snapshot_writer {
 int writer_add_pack(struct snapshot_writer *w, const char *id,
                     enum pack_kind kind, struct pack_writer *own,
                     uint32_t *ret_number, struct error *err) NODISCARD;
+
+/* A new pack of our own, in the table, written through `ring`. Borrowed. */
+int writer_new_pack(struct snapshot_writer *w, enum pack_kind kind,
+                    struct ring *ring, struct pack_writer **ret,
+                    uint32_t *ret_number, struct error *err) NODISCARD;
+/* Seals it and takes its figures into the table. */
+int writer_seal_pack(struct snapshot_writer *w, struct pack_writer *own,
+                     uint32_t number, struct error *err) NODISCARD;
+
+/* The most that a page adds to a pack: a frame, an entry in both tables. */
+#define WRITER_PAGE_WORST (PAGE_BYTES + 32u)
+
+/* Stores the live pages of packs that are mostly dead together; between the
+ * lanes' last batch and the index. */
+int snapshot_repack(struct snapshot_writer *w, struct error *err) NODISCARD;
 
 /* Fills both tables from the packs of the VM's snapshots, newest first. What
  * cannot be read is passed over: it saves nothing. */

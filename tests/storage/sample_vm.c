@@ -90,6 +90,21 @@ int sample_vm_put(struct sample_vm *vm, struct snapshot_writer *w,
     return rc;
 }
 
+/* Two rounds of pages that will all be superseded. */
+static int put_churn(struct snapshot_writer *w, pgno_t pages, struct error *err)
+{
+    uint8_t page[PAGE_BYTES];
+    struct page_batch batch = {.seq = 1, .n = 1, .data = page};
+    int rc = 0;
+
+    for (pgno_t i = 0; rc == 0 && i < 2 * pages; i++) {
+        batch.pgno[0] = i % pages;
+        sample_page_fill(page, 12345678 + i);
+        rc = snapshot_writer_put(w, 0, &batch, err);
+    }
+    return rc;
+}
+
 int sample_vm_commit(struct sample_vm *vm, struct snapshot_writer *w,
                      bool unseen_as_zero, struct snapshot_summary *ret,
                      struct error *err)
@@ -149,8 +164,10 @@ int sample_vm_capture(struct sample_vm *vm, struct repository *r,
 
     if (rc == 0)
         rc = snapshot_writer_set_blocks(w, &vm->blocks, err);
+    if (rc == 0 && vm->churns)
+        rc = put_churn(w, ramblock_pages(&vm->blocks.blocks[0]), err);
     if (rc == 0)
-        rc = sample_vm_put(vm, w, 0, 1, err);
+        rc = sample_vm_put(vm, w, 0, 10, err);
     if (rc == 0)
         rc = sample_vm_commit(vm, w, false, ret, err);
     return rc;

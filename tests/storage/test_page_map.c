@@ -149,6 +149,32 @@ static void a_segment_is_read_whole(void **state)
     page_map_release(&m);
 }
 
+static struct dedup_place to_pack_nine(void *arg, struct dedup_place place)
+{
+    place.pack = 9;
+    place.item += *(uint32_t *)arg;
+    return place;
+}
+
+static void contents_move_and_zero_pages_stay(void **state)
+{
+    struct page_map m;
+    uint32_t by = 100;
+
+    make(&m, 4u << 20);
+    put(&m, 1, 1, content(5));
+    put(&m, 2, 1, zero);
+    put(&m, 700, 1, zero);
+    page_map_move(&m, to_pack_nine, &by);
+
+    assert_int_equal(page_map_get(&m, 0, 1).pack, 9);
+    assert_int_equal(page_map_get(&m, 0, 1).item, 105);
+    assert_int_equal(page_map_get(&m, 0, 2).pack, PAGE_MAP_ZERO);
+    assert_int_equal(page_map_get(&m, 0, 3).pack, PAGE_MAP_UNSEEN);
+    assert_int_equal(page_map_get(&m, 0, 700).pack, PAGE_MAP_ZERO);
+    page_map_release(&m);
+}
+
 /* Random puts against the plainest map there is. */
 static void it_agrees_with_a_plain_array(void **state)
 {
@@ -202,6 +228,7 @@ int main(void)
         cmocka_unit_test(a_sparse_guest_costs_next_to_nothing),
         cmocka_unit_test(scattered_zero_pages_are_all_remembered),
         cmocka_unit_test(a_segment_is_read_whole),
+        cmocka_unit_test(contents_move_and_zero_pages_stay),
         cmocka_unit_test(it_agrees_with_a_plain_array),
     };
 

@@ -166,6 +166,31 @@ static void a_pack_of_superseded_pages_is_not_kept(void **state)
     snapshot_writer_free(w);
 }
 
+/* Rounds that replace most of what was stored before. */
+static void a_pack_that_is_mostly_dead_is_written_again(void **state)
+{
+    struct fixture *f = *state;
+    struct snapshot_writer *w = fixture_writer(f, 2);
+    struct snapshot_summary s, again;
+    struct error err;
+
+    for (unsigned round = 0; round < 4; round++) {
+        for (pgno_t i = 300; i < FIXTURE_PAGES; i++)
+            sample_page_fill(f->vm.memory[0] + i * PAGE_BYTES,
+                             round * 100000 + i);
+        assert_ok(sample_vm_put(&f->vm, w, 0, 1 + round * 1000, &err), &err);
+    }
+    assert_ok(sample_vm_commit(&f->vm, w, false, &s, &err), &err);
+    snapshot_writer_free(w);
+
+    assert_ok(sample_vm_compare(&f->vm, f->repository, s.id, &err), &err);
+    assert_int_equal(s.pages_superseded, 0);
+    assert_int_equal(s.pages_stored, 240 + FIXTURE_PAGES - 300 + 1);
+    assert_int_equal(fixture_account(f), 1);
+    again = fixture_capture(f);
+    assert_int_equal(again.pages_stored, 0);
+}
+
 static void a_page_never_sent_forbids_the_commit(void **state)
 {
     struct fixture *f = *state;
@@ -431,6 +456,7 @@ int main(void)
         FIXTURE_TEST(another_vm_shares_nothing),
         FIXTURE_TEST(the_higher_batch_counts_and_the_other_is_superseded),
         FIXTURE_TEST(a_pack_of_superseded_pages_is_not_kept),
+        FIXTURE_TEST(a_pack_that_is_mostly_dead_is_written_again),
         FIXTURE_TEST(a_page_never_sent_forbids_the_commit),
         FIXTURE_TEST(unseen_pages_are_zero_where_that_is_said),
         FIXTURE_TEST(a_block_left_out_needs_no_pages),
