@@ -41,9 +41,20 @@ static const struct option_spec options[] = {
 
 struct restore_output {
     const struct cli *cli;
-    struct progress *progress;
-    struct error failed; /* of stdout */
+    struct progress *progress; /* NULL until the first sentence */
+    struct error failed;       /* of stdout */
 };
+
+/* Its thread must not be there before the job has forked; whoever cannot have
+ * one is spared the sentences. */
+static struct progress *progress_of(struct restore_output *o)
+{
+    struct error ignored = ERROR_INIT;
+
+    if (!o->progress && progress_new(o->cli, &o->progress, &ignored) < 0)
+        return NULL;
+    return o->progress;
+}
 
 static void print_running(void *arg, const struct restore_event_running *e)
 {
@@ -61,6 +72,8 @@ static void print_running(void *arg, const struct restore_event_running *e)
             stopper_pull(o->cli->stop, ERR_IO);
         return;
     }
+    if (!progress_of(o))
+        return;
     progress_say(o->progress,
                  "running after %s, process %d; %s of %s read so far",
                  output_duration(e->elapsed_ms, took), (int)e->qemu_pid,
@@ -86,6 +99,8 @@ static void print_resident(void *arg, const struct restore_event_resident *e)
             stopper_pull(o->cli->stop, ERR_IO);
         return;
     }
+    if (!progress_of(o))
+        return;
     progress_say(o->progress,
                  "resident after %s; %s read, %" PRIu64
                  " faults (median %" PRIu64 " us, p99 %" PRIu64 " us)",
@@ -98,7 +113,8 @@ static void print_note(void *arg, const char *text)
 {
     struct restore_output *o = arg;
 
-    progress_say(o->progress, "%s", text);
+    if (progress_of(o))
+        progress_say(o->progress, "%s", text);
 }
 
 static int check(const struct restore_options *o,
@@ -124,16 +140,12 @@ static int restore(struct cli *cli, const struct restore_options *o,
                    const struct option_words *words,
                    struct repository *repository, struct error *err)
 {
-    cleanup(progress) struct progress *progress = NULL;
     struct restore_output output = {.cli = cli};
     char id[SNAPSHOT_ID_LEN + 1];
     int rc = repository_resolve(repository, words->rest[0], id, err);
 
-    if (rc == 0)
-        rc = progress_new(cli, &progress, err);
     if (rc < 0)
         return rc;
-    output.progress = progress;
     rc = restore_job_run(
         &(struct restore_args){
             .repository = repository,
@@ -152,10 +164,12 @@ static int restore(struct cli *cli, const struct restore_options *o,
             .arg = &output,
         },
         err);
+    if (rc == 0 && o->dry_run && progress_of(&output))
+        progress_say(output.progress,
+                     "%s fits: nothing would forbid the restore", id);
+    progress_free(output.progress);
     if (output.failed.code != 0)
         return error_copy(err, &output.failed);
-    if (rc == 0 && o->dry_run)
-        progress_say(progress, "%s fits: nothing would forbid the restore", id);
     return rc;
 }
 

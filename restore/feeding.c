@@ -491,7 +491,9 @@ static int wait_for_news(struct feeding *f, struct error *err)
     struct pollfd polled[] = {
         {.fd = qmp_session_fd(f->args->target->qmp), .events = POLLIN},
         {.fd = f->pager_gone ? -1 : f->pager.link.fd, .events = POLLIN},
-        {.fd = f->running ? -1 : stopper_fd(stop), .events = POLLIN},
+        /* Behind RESUME it is too late to be stopped. */
+        {.fd = f->resumed || f->running ? -1 : stopper_fd(stop),
+         .events = POLLIN},
     };
 
     if (f->qemu_gone)
@@ -505,7 +507,7 @@ static int wait_for_news(struct feeding *f, struct error *err)
     if (poll(polled, ARRAY_LEN(polled), clock_poll_ms(until_ns)) < 0 &&
         errno != EINTR)
         return fail_errno(err, ERR_IO, "poll failed");
-    if (!f->running && stopper_pulled(stop))
+    if (polled[2].fd >= 0 && stopper_pulled(stop))
         return stopper_error(stop, err);
     return 0;
 }

@@ -134,20 +134,42 @@ static void close_inherited(const struct link *front)
     close_range((unsigned)front->fd + 1, ~0u, 0);
 }
 
+/* Signals pull the stopper, any number of them: who is impatient ends the
+ * front with the second one, whose end is one more signal for us. What must be
+ * taken back is taken back all the same. */
+static int watch_signals(struct keeper *k, struct error *err)
+{
+    static const int numbers[] = {SIGINT, SIGTERM, SIGHUP};
+    sigset_t none;
+    int rc;
+
+    signal(SIGTERM, SIG_DFL); /* watched even if it was ignored */
+    rc = stopper_watch_signals(&k->stop, err);
+    for (size_t i = 0; rc == 0 && i < ARRAY_LEN(numbers); i++) {
+        struct sigaction act;
+
+        if (sigaction(numbers[i], NULL, &act) < 0)
+            return fail_errno(err, ERR_IO, "sigaction failed");
+        act.sa_flags &= ~SA_RESETHAND;
+        if (sigaction(numbers[i], &act, NULL) < 0)
+            return fail_errno(err, ERR_IO, "sigaction failed");
+    }
+    /* The front blocked them before the fork. */
+    sigemptyset(&none);
+    sigprocmask(SIG_SETMASK, &none, NULL);
+    return rc;
+}
+
 static int begin(struct keeper *k, struct error *err)
 {
-    sigset_t none;
     int rc;
 
     setsid();
     prctl(PR_SET_NAME, "firn-keeper");
     close_inherited(k->front);
-    sigemptyset(&none);
     rc = stopper_init(&k->stop, err);
     if (rc == 0)
-        rc = stopper_watch_signals(&k->stop, err);
-    /* The front blocked them before the fork. */
-    sigprocmask(SIG_SETMASK, &none, NULL);
+        rc = watch_signals(k, err);
     if (rc < 0)
         return rc;
     /* Until the VM runs, the front's end is ours. */

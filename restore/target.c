@@ -8,6 +8,7 @@
 
 #include "core/base/clock.h"
 #include "core/host/process.h"
+#include "restore/runtime_folder.h"
 
 #define LOG_AREA "target"
 #include "core/base/log.h"
@@ -137,12 +138,16 @@ static bool wanted_state(const char *capability, bool postcopy)
     return strcmp(capability, "events") == 0;
 }
 
+/* QEMU 7.2 gives its reason on standard error only. */
 static int postcopy_refused(struct target *t, struct error *err)
 {
+    cleanup_free char *said =
+        t->ours ? runtime_log_tail(t->process.log_path, 200) : NULL;
+
     if (!strstr(err->message, "ostcopy"))
         return err->code;
-    fail(err, ERR_UNSUPPORTED, "QEMU refuses a lazy restore: %s",
-         qmp_error_desc(t->qmp));
+    fail(err, ERR_UNSUPPORTED, "QEMU refuses a lazy restore: %s%s%s",
+         qmp_error_desc(t->qmp), said && said[0] ? "; " : "", said ? said : "");
     return error_hint(err,
                       "it may need the right to use userfaultfd: sysctl -w "
                       "vm.unprivileged_userfaultfd=1, or (QEMU 10) access to "
