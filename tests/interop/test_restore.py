@@ -9,7 +9,9 @@ import json
 import os
 import shutil
 import signal
+import subprocess
 import sys
+import tempfile
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "lab"))
@@ -451,6 +453,39 @@ def test_a_qemu_that_cannot_start_is_quoted():
     assert taken.leases() == []
 
 
+def test_a_qemu_without_userfaultfd_is_told_what_would_help():
+    taken = shared("7.2")
+    with open("/proc/sys/vm/unprivileged_userfaultfd") as f:
+        if f.read().strip() != "0" or not shutil.which("setpriv"):
+            raise lab.Skip("userfaultfd is free for all, or no setpriv")
+    without = ["setpriv", "--bounding-set", "-sys_ptrace",
+               "--inh-caps", "-sys_ptrace", *taken.guest.command]
+    error = taken.refuse(1, "--", *without)
+    assert error["code"] == "unsupported", error
+    assert "ostcopy" in error["message"] and "userfaultfd" in error["message"]
+    assert "vm.unprivileged_userfaultfd=1" in error["hint"], error
+    assert "--eager" in error["hint"], error
+    taken.restore("--eager", "--", *without)
+    with taken.back() as guest:
+        taken.expect_good(guest)
+
+
+def test_memory_in_a_file_on_a_disk_is_refused():
+    taken = shared("7.2")
+    folder = "/var/tmp"
+    kind = subprocess.run(["stat", "-f", "-c", "%T", folder],
+                          capture_output=True, text=True).stdout.strip()
+    if kind in ("tmpfs", "ramfs"):
+        raise lab.Skip(f"{folder} is no disk")
+    with tempfile.NamedTemporaryFile(dir=folder) as file:
+        error = taken.refuse(1, *taken.command(
+            ("-machine", "pc,memory-backend=pc.ram"),
+            extra=["-object", "memory-backend-file,id=pc.ram,size=256M,"
+                              f"share=on,mem-path={file.name}"]))
+        assert file.name in error["message"], error
+        assert "--eager" in error["hint"], error
+
+
 def test_a_dry_run_changes_nothing():
     taken = shared()
     done = lab.firn("--repo", taken.repo, "restore", taken.id, "--dry-run",
@@ -531,7 +566,28 @@ def test_damage_leaves_the_rest_of_the_vm_alone():
     lab.wait_until(lambda: taken.leases() == [], 10, "end of the lease")
 
 
-# A pager that dies.
+# Processes that die.
+
+
+def test_a_pager_without_its_keeper_brings_the_vm_home():
+    taken = Taken(kernel_args="firn.mb=300", mem=512)
+    run = taken.start()
+    line = json.loads(run.stdout.readline())
+    assert line["type"] == "running", line
+    with open(f"/proc/{pager_of(taken.id)}/stat") as f:
+        keeper = int(f.read().rpartition(")")[2].split()[1])
+    os.kill(keeper, signal.SIGKILL)
+    run.communicate(timeout=20)
+    assert run.returncode == 1, run.returncode
+    with taken.back() as guest:
+        lab.wait_until(
+            lambda: guest.qmp("query-migrate")["status"] == "completed", 60,
+            "end of the migration")
+        taken.expect_good(guest)
+        # Its packs are still in use, as long as it lives.
+        assert len(taken.leases()) == 1
+    lab.firn("--repo", taken.repo, "list")
+    assert taken.leases() == []
 
 
 def pager_killed(version, times):
