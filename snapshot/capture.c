@@ -56,13 +56,6 @@ static int on_proved(void *arg, struct error *err)
     return vm_facts_stat_disks(c->facts, err);
 }
 
-static void on_connected(void *arg)
-{
-    struct capture *c = arg;
-
-    socket_folder_unlink(&c->socket);
-}
-
 static int open_socket(struct capture *c, struct stream_receiver_args *args,
                        struct error *err)
 {
@@ -72,7 +65,6 @@ static int open_socket(struct capture *c, struct stream_receiver_args *args,
     args->listen_fd = c->socket.listen_fd;
     args->accept_deadline_ns = clock_monotonic_ns() + ACCEPT_NS;
     args->proved = on_proved;
-    args->connected = on_connected;
     return rc;
 }
 
@@ -251,6 +243,8 @@ static int follow(struct capture *c, struct error *err)
     int rc = 0;
 
     while (rc == 0 && !threads_stopped(c)) {
+        if (stream_receiver_connected(c->receiver))
+            socket_folder_unlink(&c->socket);
         tell_progress(c);
         rc = wait_for_news(c, err);
         if (rc == 0)

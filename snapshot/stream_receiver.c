@@ -46,6 +46,7 @@ struct stream_receiver {
      * which is set before SHUT is sent */
     _Atomic uint64_t n_bytes;
     _Atomic uint64_t ram_bytes;
+    _Atomic bool connected;
     _Atomic bool proved;
     _Atomic bool cut;
     _Atomic bool spool_done;
@@ -177,8 +178,7 @@ static int accept_qemu(struct stream_receiver *r, struct error *err)
     if (rc == ERR_TIMEOUT && !stopper_pulled(r->args.stop))
         return fail(err, ERR_PEER,
                     "QEMU did not connect to our migration socket");
-    if (rc == 0 && r->args.connected)
-        r->args.connected(r->args.arg);
+    r->connected = rc == 0;
     return rc;
 }
 
@@ -342,6 +342,11 @@ uint64_t stream_receiver_bytes(struct stream_receiver *r)
 uint64_t stream_receiver_ram_bytes(struct stream_receiver *r)
 {
     return r->ram_bytes;
+}
+
+bool stream_receiver_connected(struct stream_receiver *r)
+{
+    return r->connected;
 }
 
 bool stream_receiver_proved(struct stream_receiver *r)

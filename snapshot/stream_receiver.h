@@ -32,8 +32,6 @@ struct stream_receiver_args {
     /* In the receiver's thread, when the tail is proved and before the VM may
      * go on: it stands still. May be NULL. */
     int (*proved)(void *arg, struct error *err);
-    /* In the receiver's thread, once QEMU is connected. May be NULL. */
-    void (*connected)(void *arg);
     void *arg;
 };
 
@@ -54,6 +52,7 @@ void stream_receiver_spool_done(struct stream_receiver *r);
 /* Any thread. */
 uint64_t stream_receiver_bytes(struct stream_receiver *r);
 uint64_t stream_receiver_ram_bytes(struct stream_receiver *r); /* 0: unknown */
+bool stream_receiver_connected(struct stream_receiver *r);
 bool stream_receiver_proved(struct stream_receiver *r);
 bool stream_receiver_ended(struct stream_receiver *r);
 /* For poll(): readable when it has ended. */
