@@ -76,11 +76,12 @@ static json_t *client_json(const struct serve_client *c)
 {
     return json_pack(
         "{s:s, s:i, s:b, s:b, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I,"
-        " s:I, s:I, s:s}",
+        " s:I, s:I, s:I, s:s}",
         "type", "client", "pid", (int)c->pid, "running", c->running, "resident",
-        c->resident, "elapsed_ms", (json_int_t)c->elapsed_ms, "faults",
-        (json_int_t)c->faults, "fault_p50_us", (json_int_t)c->fault_p50_us,
-        "fault_p99_us", (json_int_t)c->fault_p99_us, "prefetched_pages",
+        c->resident, "elapsed_ms", (json_int_t)c->elapsed_ms, "resident_us",
+        (json_int_t)c->resident_us, "faults", (json_int_t)c->faults,
+        "fault_p50_us", (json_int_t)c->fault_p50_us, "fault_p99_us",
+        (json_int_t)c->fault_p99_us, "prefetched_pages",
         (json_int_t)c->prefetched_pages, "prefetch_sampled",
         (json_int_t)c->prefetch_sampled, "prefetch_unasked",
         (json_int_t)c->prefetch_unasked, "filled_pages",

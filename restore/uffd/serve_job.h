@@ -19,9 +19,10 @@ enum serve_on_error { SERVE_ON_ERROR_HANG = 0, SERVE_ON_ERROR_KILL };
 /* A client that was served, or still is. */
 struct serve_client {
     pid_t pid;
-    bool running;        /* asked for by report_fd */
-    bool resident;       /* every page was placed */
-    uint64_t elapsed_ms; /* since it connected */
+    bool running;         /* asked for by report_fd */
+    bool resident;        /* every page was placed */
+    uint64_t elapsed_ms;  /* since it connected */
+    uint64_t resident_us; /* until every page was placed; 0: never */
     uint64_t faults;
     uint64_t fault_p50_us;
     uint64_t fault_p99_us;

@@ -58,6 +58,7 @@ struct serve_session {
     _Atomic bool over;
     _Atomic bool served;
     _Atomic bool resident;
+    _Atomic uint64_t resident_us;
     _Atomic bool killed;
 
     /* protected by `lock` */
@@ -237,6 +238,7 @@ static void on_feed_done(struct serve_session *s, bool *ret_end)
     struct uffd_space *space = uffd_engine_space(s->engine, 0);
 
     if (snapshot_feed_full(s->feed) && !s->resident) {
+        s->resident_us = (clock_monotonic_ns() - s->start_ns) / 1000;
         uffd_space_unregister(space);
         s->resident = true;
     }
@@ -395,6 +397,7 @@ void serve_session_report(struct serve_session *s, struct serve_client *ret)
         .pid = s->pid,
         .running = !s->over,
         .resident = s->resident,
+        .resident_us = s->resident_us,
         .elapsed_ms = (clock_monotonic_ns() - s->start_ns) / NS_PER_MS,
     };
     lock_take(&s->lock);

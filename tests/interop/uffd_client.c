@@ -111,9 +111,9 @@ static int register_memory(uint8_t *memory, size_t len)
 {
     struct uffdio_api api = {.api = UFFD_API,
                              .features = UFFD_FEATURE_EVENT_REMOVE};
-    struct uffdio_register r = {
-        .range = {.start = (uintptr_t)memory, .len = len},
-        .mode = UFFDIO_REGISTER_MODE_MISSING};
+    struct uffdio_register r = {.range = {.start = (uintptr_t)memory,
+                                          .len = len},
+                                .mode = UFFDIO_REGISTER_MODE_MISSING};
     int fd = (int)syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK);
 
     if (fd < 0)
@@ -156,8 +156,8 @@ static void hand_over(int sock, int uffd, uint8_t *memory, size_t len,
 
     used += (size_t)snprintf(text + used, cap - used, "[");
     for (uint64_t i = 0; i < regions; i++) {
-        uint64_t size = i + 1 < regions ? len / regions / page * page
-                                        : len - offset;
+        uint64_t size =
+            i + 1 < regions ? len / regions / page * page : len - offset;
 
         used += (size_t)snprintf(
             text + used, cap - used,
@@ -196,8 +196,8 @@ static uint64_t *make_order(const struct options *o, uint64_t n_all,
 
     state = o->seed;
     for (uint64_t i = 0; i < n; i++)
-        order[i] = i * o->stride + (o->stride > 1 ? next_random() % o->stride
-                                                  : 0);
+        order[i] =
+            i * o->stride + (o->stride > 1 ? next_random() % o->stride : 0);
     if (strcmp(o->order, "random") == 0) {
         for (uint64_t i = n; i > 1; i--) {
             uint64_t k = next_random() % i;
@@ -252,16 +252,16 @@ static struct options read_options(int argc, char **argv)
         const char *a = argv[i];
         const char *v = i + 1 < argc ? argv[i + 1] : NULL;
 
-#define FLAG(name, field)                                                      \
-    if (strcmp(a, name) == 0) {                                                \
-        o.field = true;                                                        \
-        continue;                                                              \
+#define FLAG(name, field)       \
+    if (strcmp(a, name) == 0) { \
+        o.field = true;         \
+        continue;               \
     }
-#define VALUE(name, field, read)                                               \
-    if (strcmp(a, name) == 0) {                                                \
-        o.field = read(v);                                                     \
-        i++;                                                                   \
-        continue;                                                              \
+#define VALUE(name, field, read) \
+    if (strcmp(a, name) == 0) {  \
+        o.field = read(v);       \
+        i++;                     \
+        continue;                \
     }
         FLAG("--bytes", bytes)
         FLAG("--hold", hold)
@@ -343,14 +343,14 @@ int main(int argc, char **argv)
             close(sock);
         if (o.think_ns)
             spin(o.think_ns);
-        if (o.bytes && !is_right(memory, image, page, order[i], true,
-                                 removed[order[i]]))
+        if (o.bytes && o.socket &&
+            !is_right(memory, image, page, order[i], true, removed[order[i]]))
             wrong++;
     }
     total = now_ns() - total;
-    for (uint64_t i = 0; i < n && !o.bytes; i++)
-        wrong += !is_right(memory, image, page, order[i], false,
-                           removed[order[i]]);
+    for (uint64_t i = 0; i < n && !o.bytes && o.socket; i++)
+        wrong +=
+            !is_right(memory, image, page, order[i], false, removed[order[i]]);
     for (uint64_t i = 0; i < o.remove && i < n; i++) {
         madvise(memory + order[i] * page, page, MADV_DONTNEED);
         if (strcmp(o.memory, "memfd") != 0 && memory[order[i] * page] != 0)
