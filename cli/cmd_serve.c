@@ -76,7 +76,7 @@ static json_t *client_json(const struct serve_client *c)
 {
     return json_pack(
         "{s:s, s:i, s:b, s:b, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I,"
-        " s:I, s:I, s:I, s:s}",
+        " s:I, s:I, s:I, s:I, s:s}",
         "type", "client", "pid", (int)c->pid, "running", c->running, "resident",
         c->resident, "elapsed_ms", (json_int_t)c->elapsed_ms, "resident_us",
         (json_int_t)c->resident_us, "faults", (json_int_t)c->faults,
@@ -88,7 +88,8 @@ static json_t *client_json(const struct serve_client *c)
         (json_int_t)c->filled_pages, "near_pages", (json_int_t)c->near_pages,
         "removed_pages", (json_int_t)c->removed_pages, "damaged_pages",
         (json_int_t)c->damaged_pages, "read_bytes", (json_int_t)c->read_bytes,
-        "error", c->error.code ? error_code_name(c->error.code) : "");
+        "worker_cpu_us", (json_int_t)c->worker_cpu_us, "error",
+        c->error.code ? error_code_name(c->error.code) : "");
 }
 
 static void print_client(void *arg, const struct serve_client *c)

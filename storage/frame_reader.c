@@ -17,7 +17,7 @@
 #include "storage/packs/format.h"
 #include "storage/snapshot_frames_inside.h"
 
-#define RANGE_BYTES (256u << 10)
+#define RANGE_BYTES (128u << 10)
 /* Reading what is not wanted is cheaper than another request up to here. */
 #define GAP_BYTES (16u << 10)
 /* What guests touch next is near: half before, half behind the frame. */
@@ -144,6 +144,7 @@ static int read_frame(struct frame_reader *r, const struct page_place *place,
     struct shared_frames *cache = snapshot_frames_cache(r->frames);
     const struct pack_reader *pack;
     struct shared_frame *f;
+    const uint8_t *raw;
     int rc = snapshot_frames_pack(r->frames, place->pack, &pack, err);
 
     if (rc == 0)
@@ -157,7 +158,9 @@ static int read_frame(struct frame_reader *r, const struct page_place *place,
     if (rc < 0)
         return rc;
     rc = pack_reader_decode(pack, place->frame, r->codec, r->stored, f->data,
-                            err);
+                            &raw, err);
+    if (rc == 0 && raw != f->data)
+        memcpy(f->data, raw, f->bytes);
     if (rc < 0) {
         shared_frames_put(cache, f);
         return rc;
@@ -218,6 +221,15 @@ static int compare_wants(const void *a, const void *b)
     return x->place.slot < y->place.slot ? -1 : x->place.slot > y->place.slot;
 }
 
+static bool is_sorted(const struct frame_want *wants, size_t n)
+{
+    for (size_t i = 1; i < n; i++) {
+        if (compare_wants(&wants[i - 1], &wants[i]) > 0)
+            return false;
+    }
+    return true;
+}
+
 static bool same_frame(const struct frame_want *a, const struct frame_want *b)
 {
     return a->place.pack == b->place.pack && a->place.frame == b->place.frame;
@@ -248,8 +260,8 @@ static bool is_direct(const struct frame_want *wants, size_t n, uint32_t raw)
 }
 
 /* Wants of one frame, from its raw bytes. */
-static int hand_out(const struct frame_want *wants, size_t n,
-                    const uint8_t *raw, uint32_t bytes, struct error *err)
+static int hand_out(struct frame_want *wants, size_t n, const uint8_t *raw,
+                    uint32_t bytes, struct error *err)
 {
     for (size_t i = 0; i < n; i++) {
         uint64_t at = (uint64_t)wants[i].place.slot * PAGE_BYTES;
@@ -262,26 +274,44 @@ static int hand_out(const struct frame_want *wants, size_t n,
     return 0;
 }
 
-/* Wants of one frame, from its stored bytes. */
+/* The same without a copy. */
+static int show(struct frame_want *wants, size_t n, const uint8_t *raw,
+                uint32_t bytes, struct error *err)
+{
+    for (size_t i = 0; i < n; i++) {
+        uint64_t at = (uint64_t)wants[i].place.slot * PAGE_BYTES;
+
+        if (at + PAGE_BYTES > bytes)
+            return fail(err, ERR_CORRUPT, "frame %u has no page %u",
+                        wants[i].place.frame, wants[i].place.slot);
+        wants[i].to = (uint8_t *)(uintptr_t)raw + at;
+    }
+    return 0;
+}
+
+/* Wants of one frame, from its stored bytes. What is stored raw may be shown
+ * where it was read; r->raw must not, the next frame overwrites it. */
 static int decode_wants(struct frame_reader *r, const struct pack_reader *pack,
-                        const struct frame_want *wants, size_t n,
+                        struct frame_want *wants, size_t n, bool views,
                         const uint8_t *stored, struct error *err)
 {
     uint32_t frame = wants[0].place.frame;
     uint32_t bytes = pack_reader_frame_raw_bytes(pack, frame);
-    int rc;
+    bool direct = is_direct(wants, n, bytes);
+    const uint8_t *raw;
+    int rc = pack_reader_decode(pack, frame, r->codec, stored,
+                                direct ? wants[0].to : r->raw, &raw, err);
 
-    if (is_direct(wants, n, bytes))
-        return pack_reader_decode(pack, frame, r->codec, stored, wants[0].to,
-                                  err);
-    rc = pack_reader_decode(pack, frame, r->codec, stored, r->raw, err);
-    return rc < 0 ? rc : hand_out(wants, n, r->raw, bytes, err);
+    if (rc < 0 || (direct && raw == wants[0].to))
+        return rc;
+    return views && raw != r->raw ? show(wants, n, raw, bytes, err)
+                                  : hand_out(wants, n, raw, bytes, err);
 }
 
 /* A range that has arrived, or could not be read. */
 static int finish_range(struct frame_reader *r, const struct range *range,
-                        const struct frame_want *wants,
-                        const struct frame_scan *scan, struct error *err)
+                        struct frame_want *wants, const struct frame_scan *scan,
+                        struct error *err)
 {
     size_t begin = range->first; /* of what is good and not yet told */
     size_t at = range->first;
@@ -296,7 +326,7 @@ static int finish_range(struct frame_reader *r, const struct range *range,
         if (range->request.sys_errno) {
             bad = read_stored(r, range->pack, frame, &why);
             if (bad == 0)
-                bad = decode_wants(r, range->pack, wants + at, end - at,
+                bad = decode_wants(r, range->pack, wants + at, end - at, false,
                                    r->stored, &why);
         } else {
             const uint8_t *stored =
@@ -304,8 +334,8 @@ static int finish_range(struct frame_reader *r, const struct range *range,
                 (pack_reader_frame_offset(range->pack, frame) -
                  range->request.offset);
 
-            bad = decode_wants(r, range->pack, wants + at, end - at, stored,
-                               &why);
+            bad = decode_wants(r, range->pack, wants + at, end - at,
+                               scan->views, stored, &why);
         }
         if (bad < 0 && at > begin)
             rc = scan->ready(scan->arg, wants + begin, at - begin, err);
@@ -321,7 +351,7 @@ static int finish_range(struct frame_reader *r, const struct range *range,
 }
 
 /* Takes what is in the cache already. True: these wants are dealt with. */
-static bool take_cached(struct frame_reader *r, const struct frame_want *wants,
+static bool take_cached(struct frame_reader *r, struct frame_want *wants,
                         size_t n, const struct frame_scan *scan, int *ret_rc,
                         struct error *err)
 {
@@ -414,7 +444,7 @@ static int start_range(struct frame_reader *r, const struct frame_want *wants,
 }
 
 /* Waits for one range and deals with it. */
-static int take_range(struct frame_reader *r, const struct frame_want *wants,
+static int take_range(struct frame_reader *r, struct frame_want *wants,
                       const struct frame_scan *scan, bool drop,
                       struct error *err)
 {
@@ -436,7 +466,8 @@ int frame_reader_scan(struct frame_reader *r, struct frame_want *wants,
     size_t at = 0;
     int rc = 0;
 
-    qsort(wants, n, sizeof(*wants), compare_wants);
+    if (!is_sorted(wants, n))
+        qsort(wants, n, sizeof(*wants), compare_wants);
     while (at < n && rc == 0) {
         size_t end = end_of_frame(wants, at, n);
         struct error why = ERROR_INIT;

@@ -61,12 +61,14 @@ void frame_reader_hint(struct frame_reader *r, const struct page_place *place);
 /* One page that scan() shall bring. */
 struct frame_want {
     struct page_place place; /* not zero */
-    uint8_t *to;             /* PAGE_BYTES */
-    uint64_t tag;            /* the caller's: the page's number */
+    uint8_t *to;  /* PAGE_BYTES; with `views` where ready() finds them */
+    uint64_t tag; /* the caller's: the page's number */
 };
 
 struct frame_scan {
     void *arg;
+    /* ready() may be shown pages where they were read, until it returns. */
+    bool views;
     /* Some wants are there, side by side in the sorted array. Negative: ends
      * the scan, unless it is 0. */
     int (*ready)(void *arg, const struct frame_want *wants, size_t n,

@@ -34,7 +34,8 @@ struct serve_client {
     uint64_t removed_pages;
     uint64_t damaged_pages;
     uint64_t read_bytes;
-    struct error error; /* code 0 unless it ended with one */
+    uint64_t worker_cpu_us; /* of prefetch and fill */
+    struct error error;     /* code 0 unless it ended with one */
 };
 
 struct serve_args {

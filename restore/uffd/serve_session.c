@@ -421,6 +421,7 @@ void serve_session_report(struct serve_session *s, struct serve_client *ret)
     ret->near_pages = feed.near_pages;
     ret->damaged_pages = feed.damaged;
     ret->read_bytes = feed.read_bytes;
+    ret->worker_cpu_us = feed.worker_cpu_ns / 1000;
 }
 
 const struct hint *serve_session_run(struct serve_session *s, size_t *ret_n,

@@ -29,11 +29,12 @@
 #include <time.h>
 
 #define LOG_AREA "feed"
+#include "core/base/clock.h"
 #include "core/base/log.h"
 #include "core/base/worker.h"
 
 #define GROUP       32u
-#define CHUNK_PAGES 1024u /* 4 MiB: some eight reads of a worker */
+#define CHUNK_PAGES 512u /* 2 MiB: what the caches of a core hold */
 #define DEPTH       8u
 #define WORKER_NICE 5
 
@@ -96,6 +97,7 @@ struct snapshot_feed {
     _Atomic uint64_t near_pages;
     _Atomic uint64_t prefetched;
     _Atomic uint64_t fill_count;
+    _Atomic uint64_t worker_cpu_ns;
 
     /* protected by `lock` */
     struct lock lock; /* `log` */
@@ -310,8 +312,10 @@ static int scan_damaged(void *arg, const struct frame_want *wants, size_t n,
 
 static int run_scan(struct lane *l, struct error *err)
 {
-    const struct frame_scan scan = {
-        .arg = l, .ready = scan_ready, .damaged = scan_damaged};
+    const struct frame_scan scan = {.arg = l,
+                                    .views = !l->quiet,
+                                    .ready = scan_ready,
+                                    .damaged = scan_damaged};
 
     l->failed = false;
     return frame_reader_scan(l->reader, l->wants, l->n_wants, &scan, err);
@@ -680,6 +684,7 @@ static int worker_main(void *arg, struct error *err)
     rc = prefetch(l, err);
     if (rc == 0 && f->fill)
         rc = fill_all(l, err);
+    f->worker_cpu_ns += clock_thread_cpu_ns();
     if (--f->busy_workers == 0) {
         f->filled = rc == 0 && f->fill && !f->stop;
         if (write(f->done_fd, &one, sizeof(one)) < 0)
@@ -801,6 +806,7 @@ void snapshot_feed_stats(struct snapshot_feed *f,
         .filled = f->fill_count,
         .damaged = f->bad.n_set,
         .read_bytes = read_bytes(f),
+        .worker_cpu_ns = f->worker_cpu_ns,
     };
     for (size_t i = 0; i < f->n_wanted; i++)
         ret->prefetch_missed += is_missed_sample(f, i);

@@ -60,6 +60,7 @@ struct snapshot_feed_stats {
     uint64_t filled;
     uint64_t damaged;
     uint64_t read_bytes;
+    uint64_t worker_cpu_ns; /* of workers that have ended */
 };
 void snapshot_feed_stats(struct snapshot_feed *f,
                          struct snapshot_feed_stats *ret);

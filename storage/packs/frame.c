@@ -28,9 +28,10 @@ int frame_store(struct frame_codec *codec, const struct pack_seeds *seeds,
     return 0;
 }
 
-int frame_load(struct frame_codec *codec, const struct pack_seeds *seeds,
+int frame_view(struct frame_codec *codec, const struct pack_seeds *seeds,
                uint32_t number, const struct pack_frame_entry *entry,
-               const void *stored, void *raw, struct error *err)
+               const uint8_t *stored, uint8_t *raw, const uint8_t **ret,
+               struct error *err)
 {
     uint32_t stored_len = load_le32(&entry->stored_bytes);
     uint32_t raw_len = load_le32(&entry->raw_bytes);
@@ -38,9 +39,20 @@ int frame_load(struct frame_codec *codec, const struct pack_seeds *seeds,
     if (checksum64(stored, stored_len, seeds->frames + number) !=
         load_le64(&entry->checksum))
         return fail(err, ERR_CORRUPT, "checksum differs");
-    if (stored_len == raw_len) {
-        memcpy(raw, stored, raw_len);
+    *ret = stored_len == raw_len ? stored : raw;
+    if (stored_len == raw_len)
         return 0;
-    }
     return frame_codec_decompress(codec, stored, stored_len, raw, raw_len, err);
+}
+
+int frame_load(struct frame_codec *codec, const struct pack_seeds *seeds,
+               uint32_t number, const struct pack_frame_entry *entry,
+               const void *stored, void *raw, struct error *err)
+{
+    const uint8_t *at;
+    int rc = frame_view(codec, seeds, number, entry, stored, raw, &at, err);
+
+    if (rc == 0 && at != raw)
+        memcpy(raw, at, load_le32(&entry->raw_bytes));
+    return rc;
 }

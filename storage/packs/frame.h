@@ -29,4 +29,11 @@ int frame_load(struct frame_codec *codec, const struct pack_seeds *seeds,
                uint32_t number, const struct pack_frame_entry *entry,
                const void *stored, void *raw, struct error *err) NODISCARD;
 
+/* The same without a copy: *ret is `stored` itself where that is raw, else
+ * `raw`, which is filled. */
+int frame_view(struct frame_codec *codec, const struct pack_seeds *seeds,
+               uint32_t number, const struct pack_frame_entry *entry,
+               const uint8_t *stored, uint8_t *raw, const uint8_t **ret,
+               struct error *err) NODISCARD;
+
 #endif

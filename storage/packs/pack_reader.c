@@ -545,11 +545,11 @@ uint32_t pack_reader_frame_stored_bytes(const struct pack_reader *r,
 }
 
 int pack_reader_decode(const struct pack_reader *r, uint32_t frame,
-                       struct frame_codec *codec, const void *stored, void *dst,
-                       struct error *err)
+                       struct frame_codec *codec, const uint8_t *stored,
+                       uint8_t *dst, const uint8_t **ret, struct error *err)
 {
-    if (frame_load(codec, &r->seeds, frame, &r->entries[frame], stored, dst,
-                   err) < 0)
+    if (frame_view(codec, &r->seeds, frame, &r->entries[frame], stored, dst,
+                   ret, err) < 0)
         return error_wrap(err, "pack '%s': frame %u at offset %u", r->id_text,
                           frame, r->offsets[frame]);
     return 0;

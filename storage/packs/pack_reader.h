@@ -56,9 +56,11 @@ int pack_reader_fd(const struct pack_reader *r);
 uint64_t pack_reader_frame_offset(const struct pack_reader *r, uint32_t frame);
 uint32_t pack_reader_frame_stored_bytes(const struct pack_reader *r,
                                         uint32_t frame);
-/* The raw bytes of a frame from its stored ones. */
+/* The raw bytes of a frame from its stored ones: in `dst`, or where they are
+ * stored if that is raw. */
 int pack_reader_decode(const struct pack_reader *r, uint32_t frame,
-                       struct frame_codec *codec, const void *stored, void *dst,
+                       struct frame_codec *codec, const uint8_t *stored,
+                       uint8_t *dst, const uint8_t **ret,
                        struct error *err) NODISCARD;
 
 DEFINE_CLEANUP(pack_reader, struct pack_reader *, pack_reader_close)
