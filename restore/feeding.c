@@ -27,7 +27,7 @@
 
 #include "core/base/clock.h"
 #include "restore/pager_process.h"
-#include "restore/postcopy_server.h"
+#include "restore/postcopy_prologue.h"
 
 #define LOG_AREA "keeper"
 #include "core/base/log.h"

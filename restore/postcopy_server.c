@@ -11,9 +11,7 @@
  *                                              ←    SHUT 0
  *
  * Until PONG 3 only requests are answered: loading the devices is what the
- * guest waits for, and the background would take its time. One DISCARD is
- * necessary though there is nothing to discard: without it LISTEN does the
- * first discard's work itself, falls back to an earlier state and hangs.
+ * guest waits for, and the background would take its time.
  *
  * EOF is written only when our own count says that QEMU has every data page:
  * QEMU does not check, and a missing page reads as zeros in the guest.
@@ -28,18 +26,15 @@
 #include <poll.h>
 #include <sys/socket.h>
 
-#include "core/base/bitmap.h"
 #include "core/base/clock.h"
-#include "core/wire/postcopy_commands.h"
+#include "core/vm/received_bitmap.h"
 #include "core/wire/stream_encoder.h"
 #include "restore/page_sender.h"
+#include "restore/postcopy_prologue.h"
 #include "restore/request_reader.h"
 
 #define LOG_AREA "postcopy"
 #include "core/base/log.h"
-
-#define PING_CONFIG  1u
-#define PING_DEVICES 3u
 
 /* QEMU itself has no time limits. */
 #define PONG_1_LIMIT_NS (10 * NS_PER_SEC)
@@ -58,6 +53,7 @@ struct server {
     struct request_reader *reader;
     struct stopper stop; /* never pulled: waits end with the socket */
     struct inbox_news news;
+    struct postcopy state;
     bool loaded;
     bool exhausted;
     uint64_t deadline_ns; /* for the answer that is due; 0: none */
@@ -66,82 +62,6 @@ struct server {
     uint64_t received_units; /* with data, before a recovery */
     struct error damage;     /* the first */
 };
-
-/* The prologue. */
-
-static uint64_t host_page_sizes(const struct ramblock_list *blocks)
-{
-    uint64_t sizes = 0;
-
-    for (uint32_t i = 0; i < blocks->n; i++)
-        sizes |= blocks->blocks[i].host_page_bytes;
-    return sizes;
-}
-
-static int put_dummy_discard(struct buf *b, const struct ramblock_list *blocks,
-                             struct error *err)
-{
-    const struct ramblock *first = &blocks->blocks[0];
-    struct discard_range range = {.start = 0, .bytes = first->host_page_bytes};
-
-    return postcopy_put_discard(b, first->idstr, &range, 1, err);
-}
-
-static int put_package(struct buf *b, const struct device_state *devices,
-                       struct error *err)
-{
-    cleanup_buf struct buf package = BUF_INIT;
-    int rc = postcopy_put_listen(&package, err);
-
-    if (rc == 0)
-        rc = buf_append(&package, devices->tail.data, devices->tail.len, err);
-    if (rc == 0)
-        rc = stream_put_ping(&package, PING_DEVICES, err);
-    if (rc == 0)
-        rc = postcopy_put_run(&package, err);
-    if (rc == 0)
-        rc = postcopy_put_packaged(b, &package, err);
-    return rc;
-}
-
-int postcopy_put_prologue(struct buf *b, const struct postcopy_args *args,
-                          struct error *err)
-{
-    int rc;
-
-    if (args->blocks->n == 0)
-        return fail(err, ERR_CORRUPT, "the snapshot has no RAM block");
-    rc = stream_put_header(b, err);
-    if (rc == 0)
-        rc = stream_put_config(b, args->config, err);
-    if (rc == 0)
-        rc = stream_put_open_return_path(b, err);
-    if (rc == 0)
-        rc = stream_put_ping(b, PING_CONFIG, err);
-    if (rc == 0)
-        rc = postcopy_put_advise(b, host_page_sizes(args->blocks), PAGE_BYTES,
-                                 err);
-    if (rc == 0)
-        rc = stream_put_ram_setup(b, args->ram_section_id, args->blocks, true,
-                                  err);
-    if (rc == 0)
-        rc = put_dummy_discard(b, args->blocks, err);
-    if (rc == 0)
-        rc = put_package(b, args->devices, err);
-    return rc;
-}
-
-int postcopy_put_recovery(struct buf *b, const struct ramblock_list *blocks,
-                          struct error *err)
-{
-    int rc = 0;
-
-    for (uint32_t i = 0; rc == 0 && i < blocks->n; i++)
-        rc = postcopy_put_recv_bitmap(b, blocks->blocks[i].idstr, err);
-    if (rc == 0)
-        rc = postcopy_put_resume(b, err);
-    return rc;
-}
 
 /* Damage. */
 
@@ -218,7 +138,7 @@ static void take_pongs(struct server *s)
 {
     const struct postcopy_watch *w = s->args->watch;
 
-    if (s->loaded || s->news.last_pong != PING_DEVICES)
+    if (s->loaded || s->news.last_pong != POSTCOPY_PING_DEVICES)
         return;
     s->loaded = true;
     s->deadline_ns = 0;
@@ -236,7 +156,7 @@ static int take_news(struct server *s, struct error *err)
     rc = take_requests(s, err);
     if (rc < 0)
         return rc;
-    if (first_pong && s->news.last_pong == PING_CONFIG)
+    if (first_pong && s->news.last_pong == POSTCOPY_PING_CONFIG)
         await(s, "PONG 3", PONG_3_LIMIT_NS);
     take_pongs(s);
     if (s->news.shut && s->news.shut_status != 0)
@@ -335,8 +255,10 @@ static int send_batch(struct server *s, bool *ret_any, struct error *err)
 static int open_section(struct server *s, struct error *err)
 {
     cleanup_buf struct buf b = BUF_INIT;
-    int rc = stream_put_ram_section(&b, s->args->ram_section_id, false, err);
+    int rc = postcopy_state_send(&s->state, POSTCOPY_SEND_RAM_PAGES, err);
 
+    if (rc == 0)
+        rc = stream_put_ram_section(&b, s->args->ram_section_id, false, err);
     return rc < 0 ? rc : page_sender_write(s->sender, &b, err);
 }
 
@@ -368,6 +290,8 @@ static int write_end(struct server *s, struct error *err)
 
     if (rc == 0)
         rc = stream_put_ram_section_end(&b, s->args->ram_section_id, err);
+    if (rc == 0)
+        rc = postcopy_state_send(&s->state, POSTCOPY_SEND_EOF, err);
     if (rc == 0)
         rc = stream_put_eof(&b, err);
     if (rc == 0)
@@ -430,24 +354,16 @@ static int serve_pages(struct server *s, struct error *err)
 
 /* A pager that takes over. */
 
-static int take_bitmap(struct server *s, const struct received_bitmap *bitmap,
-                       struct error *err)
+static int withdraw_received(struct server *s, uint32_t block,
+                             const struct received_bitmap *received,
+                             struct error *err)
 {
-    uint32_t block = ramblock_list_find(s->args->blocks, bitmap->idstr);
-    struct bitmap bits = {.words = bitmap->words, .n_bits = bitmap->n_pages};
-    pgno_t unit;
-    pgno_t pages;
+    const struct ramblock *b = &s->args->blocks->blocks[block];
+    pgno_t unit = b->host_page_bytes / PAGE_BYTES;
+    pgno_t pages = ramblock_pages(b);
 
-    if (block == RAMBLOCK_NOT_FOUND)
-        return fail(err, ERR_PROTOCOL, "QEMU sent pages of block '%s'",
-                    bitmap->idstr);
-    pages = ramblock_pages(&s->args->blocks->blocks[block]);
-    unit = s->args->blocks->blocks[block].host_page_bytes / PAGE_BYTES;
-    if (bits.n_bits < pages)
-        return fail(err, ERR_PROTOCOL, "the bitmap of block '%s' is too short",
-                    bitmap->idstr);
-    for (pgno_t p = bitmap_next_set(&bits, 0); p < pages;
-         p = bitmap_next_set(&bits, p + 1)) {
+    for (pgno_t p = bitmap_next_set(&received->bits, 0); p < pages;
+         p = bitmap_next_set(&received->bits, p + 1)) {
         pgno_t data;
         int rc = next_data(s, block, p, &data, err);
 
@@ -460,10 +376,47 @@ static int take_bitmap(struct server *s, const struct received_bitmap *bitmap,
     return 0;
 }
 
+static int take_bitmap(struct server *s, const struct told_bitmap *told,
+                       struct error *err)
+{
+    uint32_t block = ramblock_list_find(s->args->blocks, told->idstr);
+    struct received_bitmap received;
+    int rc;
+
+    if (block == RAMBLOCK_NOT_FOUND)
+        return fail(err, ERR_PROTOCOL, "QEMU sent a bitmap of block '%s'",
+                    told->idstr);
+    rc = received_bitmap_init(
+        &received, ramblock_pages(&s->args->blocks->blocks[block]), err);
+    if (rc < 0)
+        return rc;
+    rc = received_bitmap_load(&received, told->words, told->n_pages, err);
+    if (rc == 0)
+        rc = withdraw_received(s, block, &received, err);
+    else
+        error_wrap(err, "block '%s'", told->idstr);
+    received_bitmap_release(&received);
+    return rc;
+}
+
+/* The handshake itself was written before QEMU saw the socket. */
+static int note_handshake(struct server *s, struct error *err)
+{
+    int rc;
+
+    s->state = POSTCOPY_TAKEN_OVER;
+    rc = postcopy_state_move(&s->state, POSTCOPY_PAUSED, POSTCOPY_RECOVER, err);
+    if (rc == 0)
+        rc = postcopy_state_send(&s->state, POSTCOPY_SEND_RESUME, err);
+    return rc;
+}
+
 static int resume(struct server *s, struct error *err)
 {
-    int rc = 0;
+    int rc = note_handshake(s, err);
 
+    if (rc < 0)
+        return rc;
     await(s, "RESUME_ACK", BITMAP_LIMIT_NS);
     do {
         rc = wait_news(s, err);
@@ -494,7 +447,7 @@ static int write_prologue(struct server *s, struct error *err)
 {
     const struct postcopy_watch *w = s->args->watch;
     cleanup_buf struct buf b = BUF_INIT;
-    int rc = postcopy_put_prologue(&b, s->args, err);
+    int rc = postcopy_put_prologue(&b, s->args, &s->state, err);
 
     if (rc == 0)
         rc = page_sender_write(s->sender, &b, err);

@@ -59,12 +59,4 @@ struct postcopy_result {
 int postcopy_serve(const struct postcopy_args *args,
                    struct postcopy_result *ret, struct error *err) NODISCARD;
 
-/* The bytes from header to package. */
-int postcopy_put_prologue(struct buf *b, const struct postcopy_args *args,
-                          struct error *err) NODISCARD;
-/* What makes a paused QEMU go on with a new pager: RECV_BITMAP for each block,
- * then RESUME. */
-int postcopy_put_recovery(struct buf *b, const struct ramblock_list *blocks,
-                          struct error *err) NODISCARD;
-
 #endif

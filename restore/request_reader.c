@@ -30,7 +30,7 @@ struct request_reader {
     /* protected by `lock` */
     struct lock lock; /* what was read and not yet taken */
     struct request_array fresh GUARDED_BY(lock);
-    struct received_bitmap *bitmaps GUARDED_BY(lock);
+    struct told_bitmap *bitmaps GUARDED_BY(lock);
     size_t n_bitmaps GUARDED_BY(lock);
     struct inbox_news news GUARDED_BY(lock);
 
@@ -41,7 +41,7 @@ struct request_reader {
 
     /* only the taking thread */
     struct request_array taken;
-    struct received_bitmap *taken_bitmaps;
+    struct told_bitmap *taken_bitmaps;
     size_t n_taken_bitmaps;
 };
 
@@ -141,9 +141,9 @@ static int on_resume_ack(void *arg, uint32_t value, struct error *err)
 }
 
 static int push_bitmap(struct request_reader *r,
-                       const struct received_bitmap *bitmap, struct error *err)
+                       const struct told_bitmap *bitmap, struct error *err)
 {
-    struct received_bitmap *bitmaps;
+    struct told_bitmap *bitmaps;
 
     LOCK_SCOPE(&r->lock);
     if (r->n_bitmaps == BITMAPS_MAX)
@@ -162,7 +162,7 @@ static int on_bitmap(void *arg, const char *idstr, const uint64_t *words,
 {
     struct request_reader *r = arg;
     size_t bytes = (size_t)(n_pages_rounded / 8);
-    struct received_bitmap bitmap = {
+    struct told_bitmap bitmap = {
         .idstr = keep_name(r, idstr, err),
         .words = malloc(MAX(bytes, (size_t)1)),
         .n_pages = n_pages_rounded,
@@ -262,7 +262,7 @@ int request_reader_start(int fd, struct request_reader **ret, struct error *err)
     return 0;
 }
 
-static void free_bitmaps(struct received_bitmap *bitmaps, size_t n)
+static void free_bitmaps(struct told_bitmap *bitmaps, size_t n)
 {
     for (size_t i = 0; i < n; i++)
         free(bitmaps[i].words);

@@ -21,7 +21,7 @@ struct page_request {
 };
 
 /* The received pages of one block, as a destination tells them. */
-struct received_bitmap {
+struct told_bitmap {
     const char *idstr;
     uint64_t *words; /* owned */
     uint64_t n_pages;
@@ -32,7 +32,7 @@ struct received_bitmap {
 struct inbox_news {
     const struct page_request *requests;
     size_t n_requests;
-    const struct received_bitmap *bitmaps; /* all that came so far */
+    const struct told_bitmap *bitmaps; /* all that came so far */
     size_t n_bitmaps;
     uint32_t last_pong; /* 0: none yet */
     bool resume_ack;

@@ -6,7 +6,7 @@
 #include "core/base/bytes.h"
 #include "core/base/bitmap.h"
 #include "core/wire/return_path.h"
-#include "restore/postcopy_server.h"
+#include "restore/postcopy_prologue.h"
 #include "tests/fakes/fake_destination.h"
 #include "tests/fakes/memory_pages.h"
 
@@ -558,7 +558,7 @@ static void a_new_pager_sends_no_page_before_all_bitmaps_came(void **state)
     bitmap_release(&ram);
 }
 
-static void a_bitmap_that_is_too_short_is_refused(void **state)
+static void a_bitmap_of_another_length_is_refused(void **state)
 {
     struct fixture *f = *state;
     struct error err = ERROR_INIT;
@@ -574,20 +574,37 @@ static void a_bitmap_that_is_too_short_is_refused(void **state)
     send_bitmap(f, "big", &ram);
     send_ack(f);
 
-    assert_error(finish(f), &f->err, ERR_PROTOCOL, "too short");
+    assert_error(finish(f), &f->err, ERR_PROTOCOL,
+                 "64 bits for a block of 1000 pages");
     bitmap_release(&ram);
     bitmap_release(&rom);
+}
+
+static void a_prologue_is_not_said_twice(void **state)
+{
+    struct fixture *f = *state;
+    struct postcopy conversation = {0};
+    cleanup_buf struct buf b = BUF_INIT;
+    struct error err = ERROR_INIT;
+
+    assert_ok(postcopy_put_prologue(&b, &f->args, &conversation, &err), &err);
+    assert_int_equal(conversation.state, POSTCOPY_RUNNING);
+
+    /* ADVISE once the guest runs would end QEMU. */
+    assert_error(postcopy_put_prologue(&b, &f->args, &conversation, &err), &err,
+                 ERR_INVALID, "CONFIG");
 }
 
 static void a_snapshot_without_blocks_is_refused(void **state)
 {
     struct ramblock_list none = {0};
+    struct postcopy conversation = {0};
     struct postcopy_args args = {.blocks = &none};
     cleanup_buf struct buf b = BUF_INIT;
     struct error err = ERROR_INIT;
 
-    assert_error(postcopy_put_prologue(&b, &args, &err), &err, ERR_CORRUPT,
-                 "no RAM block");
+    assert_error(postcopy_put_prologue(&b, &args, &conversation, &err), &err,
+                 ERR_CORRUPT, "no RAM block");
 }
 
 #define T(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
@@ -612,7 +629,8 @@ int main(void)
         T(a_request_across_no_page_border_is_refused),
         T(a_new_pager_sends_what_was_not_received),
         T(a_new_pager_sends_no_page_before_all_bitmaps_came),
-        T(a_bitmap_that_is_too_short_is_refused),
+        T(a_bitmap_of_another_length_is_refused),
+        T(a_prologue_is_not_said_twice),
         cmocka_unit_test(a_snapshot_without_blocks_is_refused),
     };
 
