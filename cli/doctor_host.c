@@ -101,6 +101,23 @@ static int check_qemu(struct doctor *d, struct error *err)
     return doctor_report(d, "qemu", &finding, err);
 }
 
+/* What serving pages can do, for each kind of memory a VMM may have. */
+static int check_memory(struct doctor *d, struct error *err)
+{
+    int rc = 0;
+
+    for (int kind = 0; kind < UFFD_MEMORY__COUNT && rc == 0; kind++) {
+        struct host_finding finding;
+        char check[64];
+
+        snprintf(check, sizeof(check), "faults of %s",
+                 uffd_memory_name((enum uffd_memory)kind));
+        host_probe_memory((enum uffd_memory)kind, &finding);
+        rc = doctor_report(d, check, &finding, err);
+    }
+    return rc;
+}
+
 int doctor_check_host(struct doctor *d, struct error *err)
 {
     static const struct {
@@ -119,6 +136,8 @@ int doctor_check_host(struct doctor *d, struct error *err)
         probes[i].probe(&finding);
         rc = doctor_report(d, probes[i].check, &finding, err);
     }
+    if (rc == 0)
+        rc = check_memory(d, err);
     return rc < 0 ? rc : check_qemu(d, err);
 }
 

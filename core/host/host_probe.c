@@ -143,6 +143,70 @@ void host_probe_userfaultfd(struct host_finding *ret)
     }
 }
 
+/* The first way in which this user gets a descriptor; user mode is the last
+ * resort, since it does not see faults of the kernel. */
+static enum uffd_way best_way(bool *ret_any)
+{
+    static const enum uffd_way order[] = {UFFD_SYSCALL, UFFD_DEVICE,
+                                          UFFD_SYSCALL_USER};
+    struct error ignored;
+
+    for (size_t i = 0; i < ARRAY_LEN(order); i++) {
+        int fd;
+
+        if (uffd_open_telling(order[i], 0, &fd, &ignored) == 0) {
+            close(fd);
+            *ret_any = true;
+            return order[i];
+        }
+    }
+    *ret_any = false;
+    return UFFD_SYSCALL;
+}
+
+static void describe_ability(enum uffd_way way, const struct uffd_ability *a,
+                             struct host_finding *ret)
+{
+    host_finding_set(ret, HOST_OK,
+                     "pages of %" PRIu64 " KiB by %s: missing%s%s; copy%s%s%s",
+                     a->page_bytes / 1024, uffd_way_name(way),
+                     a->modes & UFFD_MODE_PROTECT ? ", protected" : "",
+                     a->modes & UFFD_MODE_MINOR ? ", minor" : "",
+                     a->can & UFFD_CAN_ZERO ? ", zero" : "",
+                     a->can & UFFD_CAN_PROTECT ? ", protect" : "",
+                     a->can & UFFD_CAN_CONTINUE ? ", continue" : "");
+    if (way == UFFD_SYSCALL_USER) {
+        ret->status = HOST_WARNING;
+        host_finding_remedy(ret, "faults of the kernel and of KVM are not "
+                                 "seen: sysctl vm.unprivileged_userfaultfd=1, "
+                                 "or let this user open /dev/userfaultfd");
+    }
+}
+
+void host_probe_memory(enum uffd_memory kind, struct host_finding *ret)
+{
+    struct error why = ERROR_INIT;
+    struct uffd_ability a;
+    bool any;
+    enum uffd_way way = best_way(&any);
+
+    if (!any) {
+        host_finding_set(ret, HOST_MISSING,
+                         "no userfaultfd, so no page can be served");
+        host_finding_remedy(ret, "see 'userfaultfd'");
+    } else if (uffd_try_memory(way, kind, &a, &why) == 0) {
+        describe_ability(way, &a, ret);
+    } else {
+        host_finding_set(ret, HOST_WARNING, "%s", why.message);
+        if (kind == UFFD_MEMORY_HUGE)
+            host_finding_remedy(ret, "sysctl vm.nr_hugepages=N reserves pages "
+                                     "of 2 MiB; only guests on such pages need "
+                                     "them");
+        else
+            host_finding_remedy(ret, "a newer kernel serves such memory");
+    }
+}
+
 void host_probe_memlock(struct host_finding *ret)
 {
     uint64_t wanted =

@@ -7,7 +7,7 @@
 #ifndef FIRN_CORE_HOST_HOST_PROBE_H
 #define FIRN_CORE_HOST_HOST_PROBE_H
 
-#include "core/base/error.h"
+#include "core/host/uffd.h"
 
 enum host_status {
     HOST_OK = 0,
@@ -37,6 +37,8 @@ void host_probe_kernel(struct host_finding *ret);
 /* All ways to a descriptor: missing when a QEMU of this user has none. */
 void host_probe_userfaultfd(struct host_finding *ret);
 /* RLIMIT_MEMLOCK against what registered buffers take. */
+/* One for each kind of memory: what a userfaultfd can do with it. */
+void host_probe_memory(enum uffd_memory kind, struct host_finding *ret);
 void host_probe_memlock(struct host_finding *ret);
 /* /dev/kvm: a warning without it, guests run in emulation. */
 void host_probe_kvm(struct host_finding *ret);

@@ -42,12 +42,12 @@ static void die(const struct error *err)
 struct stage {
     uint32_t page_bytes;
     _Atomic uint64_t stop_at; /* offset of the page whose fetch stops */
-    _Atomic bool armed; /* it does */
-    sem_t arrived;      /* posted when it has */
+    _Atomic bool armed;       /* it does */
+    sem_t arrived;            /* posted when it has */
     sem_t go_on;
     _Atomic uint64_t damaged_at; /* UINT64_MAX: none */
-    bool damage_ends;         /* it ends the engine */
-    _Atomic unsigned fetched; /* calls */
+    bool damage_ends;            /* it ends the engine */
+    _Atomic unsigned fetched;    /* calls */
     _Atomic unsigned damages;
     uint8_t *buffers[UFFD_ENGINE_THREADS_MAX];
     struct uffd_engine *engine;
