@@ -25,7 +25,6 @@
 #include "snapshot/capture.h"
 #include "snapshot/host_facts.h"
 #include "storage/snapshot_writer.h"
-#include "storage/verify.h"
 
 #define DEFAULT_DOWNTIME_MS 300u
 
@@ -246,55 +245,15 @@ static int commit(struct job *j, struct snapshot_summary *ret,
         .facts = j->facts,
         .summary = &j->summary,
         .unseen_as_zero = may_leave_pages_out(j->facts),
+        .verify = j->args.verify,
+        .stop = j->args.stop,
     };
 
     if (stopper_pulled(j->args.stop))
         return stopper_error(j->args.stop, err);
-    tell_phase(j, "committing");
+    tell_phase(j, j->args.verify ? "verifying, committing" : "committing");
     summarize(j, d);
     return snapshot_writer_commit(j->store, &record, ret, err);
-}
-
-/* Reading back. */
-
-struct findings {
-    char first[512];
-};
-
-static void keep_first(void *arg, const char *object, const struct error *what)
-{
-    struct findings *f = arg;
-
-    if (what->code != 0 && !f->first[0])
-        snprintf(f->first, sizeof(f->first), "%s: %.400s", object,
-                 what->message);
-}
-
-static int verify(struct job *j, const char *id, struct error *err)
-{
-    struct findings findings = {0};
-    struct verify_report report = {0};
-    struct verify_args args = {
-        .ids = &id,
-        .n_ids = 1,
-        .read_data_percent = 100,
-        .stop = j->args.stop,
-        .finding = keep_first,
-        .arg = &findings,
-    };
-    int rc;
-
-    tell_phase(j, "verifying");
-    rc = verify_run(j->args.repository, &args, &report, err);
-    if (rc < 0)
-        return error_wrap(err, "snapshot '%s' is stored but was not verified",
-                          id);
-    if (report.errors == 0)
-        return 0;
-    fail(err, ERR_CORRUPT, "snapshot '%s' reads back damaged: %s", id,
-         findings.first);
-    return error_hint(err, "forget it, and look at the disk below the "
-                           "repository");
 }
 
 static int run(struct job *j, struct snapshot_summary *ret, struct error *err)
@@ -306,8 +265,6 @@ static int run(struct job *j, struct snapshot_summary *ret, struct error *err)
         rc = capture(j, err);
     if (rc == 0)
         rc = commit(j, &stored, err);
-    if (rc == 0 && j->args.verify)
-        rc = verify(j, stored.id, err);
     if (rc < 0)
         return rc;
     stored.duration_ms = (clock_monotonic_ns() - j->begun_ns) / NS_PER_MS;

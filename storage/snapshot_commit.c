@@ -33,6 +33,7 @@
 #include "storage/manifest_builder.h"
 #include "storage/repository_inside.h"
 #include "storage/snapshot_writer_inside.h"
+#include "storage/verify_pack.h"
 
 #define NO_NUMBER UINT32_MAX
 
@@ -384,6 +385,29 @@ static int link_packs(struct commit *c, struct error *err)
     return rc;
 }
 
+static int verify_packs(struct commit *c, struct error *err)
+{
+    int rc = 0;
+
+    for (uint32_t i = 0; rc == 0 && c->record->verify && i < c->n_uses; i++) {
+        const struct writer_pack *pack = &c->w->packs[i];
+        struct manifest_pack expected = {
+            .kind = pack->kind,
+            .bytes = pack->bytes,
+            .items = pack->items,
+        };
+
+        if (c->uses[i].number == NO_NUMBER)
+            continue;
+        memcpy(expected.id, pack->id, sizeof(expected.id));
+        rc = verify_pack_whole(c->w->repository, &expected, c->record->stop,
+                               err);
+        if (rc == ERR_CORRUPT)
+            error_wrap(err, "pack '%s' reads back damaged", pack->id);
+    }
+    return rc;
+}
+
 static bool snapshot_is_there(const struct commit *c)
 {
     struct stat st;
@@ -458,6 +482,8 @@ static int put_in_place(struct commit *c, struct error *err)
         rc = check_foreign(c, err);
     if (rc == 0)
         rc = link_packs(c, err);
+    if (rc == 0)
+        rc = verify_packs(c, err);
     if (rc == 0)
         rc = object_file_link(&folder, &file, c->summary.id, err);
     if (rc < 0)

@@ -11,6 +11,7 @@
 #ifndef FIRN_STORAGE_SNAPSHOT_WRITER_H
 #define FIRN_STORAGE_SNAPSHOT_WRITER_H
 
+#include "core/base/stopper.h"
 #include "core/vm/device_state.h"
 #include "core/vm/machine_config.h"
 #include "core/vm/ramblock.h"
@@ -48,6 +49,10 @@ struct snapshot_record {
     /* Unseen pages may be recorded as zero (free page hinting, virtio-mem);
      * false: commit() fails with ERR_PROTOCOL if there is one. */
     bool unseen_as_zero;
+    /* All data of every pack referred to is read back and compared with its
+     * hashes before the commit; ERR_CORRUPT, and nothing is listed. */
+    bool verify;
+    struct stopper *stop; /* ends that reading; may be NULL */
 };
 
 struct snapshot_writer_stats {

@@ -137,3 +137,37 @@ int verify_pack(const struct verify_pack_args *args,
     buf_release(&c.frame);
     return rc;
 }
+
+static void keep_first(void *arg, const struct error *what)
+{
+    struct error *first = arg;
+
+    if (first->code == 0)
+        error_copy(first, what);
+}
+
+int verify_pack_whole(struct repository *repository,
+                      const struct manifest_pack *expected,
+                      struct stopper *stop, struct error *err)
+{
+    cleanup(frame_codec) struct frame_codec *codec = NULL;
+    struct verify_pack_report report = {0};
+    struct error first = ERROR_INIT;
+    struct verify_pack_args args = {
+        .repository = repository,
+        .expected = expected,
+        .read_data_percent = 100,
+        .stop = stop,
+        .finding = keep_first,
+        .arg = &first,
+    };
+    int rc = frame_codec_new(0, &codec, err);
+
+    if (rc < 0)
+        return rc;
+    args.codec = codec;
+    rc = verify_pack(&args, &report, err);
+    if (rc < 0)
+        return rc;
+    return first.code == 0 ? 0 : error_copy(err, &first);
+}

@@ -1,7 +1,7 @@
 /*
  * verify_pack.h - one pack against its own tables, and its data if asked for.
  *
- * Inside of verify.c; one thread.
+ * Inside of verify.c and snapshot_commit.c; one thread.
  */
 #ifndef FIRN_STORAGE_VERIFY_PACK_H
 #define FIRN_STORAGE_VERIFY_PACK_H
@@ -30,5 +30,11 @@ struct verify_pack_report {
 /* Fails only with ERR_NOMEM or the stopper's code. */
 int verify_pack(const struct verify_pack_args *args,
                 struct verify_pack_report *ret, struct error *err) NODISCARD;
+
+/* All of one pack, with its data: ERR_CORRUPT with the first thing that is
+ * wrong. */
+int verify_pack_whole(struct repository *repository,
+                      const struct manifest_pack *expected,
+                      struct stopper *stop, struct error *err) NODISCARD;
 
 #endif

@@ -132,6 +132,7 @@ int sample_vm_commit(struct sample_vm *vm, struct snapshot_writer *w,
         .ram_section_id = 2,
         .summary = &summary,
         .unseen_as_zero = unseen_as_zero,
+        .verify = vm->verifies,
     };
     int rc = buf_append(&config.raw, "\7config", 7, err);
 

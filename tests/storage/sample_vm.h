@@ -18,6 +18,7 @@ struct sample_vm {
     const char *name;
     const char *uuid;
     uint64_t time_ns; /* of the next capture; counts up */
+    bool verifies;    /* commit() reads everything back first */
     bool churns;      /* pages are sent with other contents before */
 };
 

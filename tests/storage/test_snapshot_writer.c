@@ -430,6 +430,37 @@ static void damaged_history_only_saves_nothing(void **state)
     assert_ok(sample_vm_compare(&f->vm, f->repository, s.id, &err), &err);
 }
 
+static void a_verified_commit_notices_damage_that_others_do_not(void **state)
+{
+    struct fixture *f = *state;
+    struct snapshot_summary first = fixture_capture(f);
+    struct snapshot_writer *w;
+    struct snapshot_summary s;
+    char pack[128];
+    cleanup_buf struct buf b = BUF_INIT;
+    struct error err;
+
+    assert_true(first.pages_stored > 0);
+    f->vm.verifies = true;
+    fixture_capture(f);
+
+    /* In the middle of the frames, where only reading the data looks. */
+    assert_true(fixture_files(f, "packs/", pack) > 0);
+    scratch_read(f->scratch.repo, pack, &b);
+    b.data[200] ^= 1;
+    scratch_write(f->scratch.repo, pack, b.data, b.len);
+    f->vm.verifies = false;
+    fixture_capture(f);
+    f->vm.verifies = true;
+    w = fixture_writer(f, 1);
+    assert_ok(sample_vm_put(&f->vm, w, 0, 1, &err), &err);
+    assert_error(sample_vm_commit(&f->vm, w, false, &s, &err), &err,
+                 ERR_CORRUPT, "reads back damaged");
+    snapshot_writer_free(w);
+
+    assert_int_equal(fixture_files(f, "snapshots/", NULL), 3);
+}
+
 static void lanes_are_one_to_sixteen(void **state)
 {
     struct fixture *f = *state;
@@ -467,6 +498,7 @@ int main(void)
         FIXTURE_TEST(an_all_zero_guest_needs_no_pack),
         FIXTURE_TEST(a_pack_that_went_away_meanwhile_fails_the_commit),
         FIXTURE_TEST(damaged_history_only_saves_nothing),
+        FIXTURE_TEST(a_verified_commit_notices_damage_that_others_do_not),
         FIXTURE_TEST(lanes_are_one_to_sixteen),
     };
 
