@@ -8,9 +8,11 @@
  * workers take one group after the other, each with many reads in flight. A
  * client that touches faster than they place meets a page whose group is not
  * yet taken: then the fault thread takes that group itself, places all of it
- * and the asked-for page last, and the workers go on behind it. So the client
- * is stopped once a group instead of once a page, and the whole is as fast as
- * placing is.
+ * and the asked-for page last, and the workers go on behind it. If a worker has
+ * it already, the fault thread waits for the whole group as well. Pages of a
+ * group are placed without waking: their faults are all answered here. So the
+ * client is stopped once a group instead of once a page, and the whole is as
+ * fast as placing is.
  *
  * What was prefetched is never heard of again: a touch of a page that is there
  * is not told by anybody. So that old hints can die, the last page of each full
@@ -41,6 +43,10 @@
 /* The first touches that are worth remembering: what hints can hold. */
 #define LOG_MAX HINTS_MAX
 
+/* A group takes half a millisecond when nothing is in its way. */
+#define GROUP_PAUSE_NS 50000L
+#define GROUP_PAUSES   30u
+
 #define BUSY_FIRST_NS 20000L
 #define BUSY_LAST_NS  2000000L
 
@@ -54,6 +60,7 @@ struct lane {
     _Atomic uint64_t *counter; /* of what scan() places */
     bool failed;               /* a page of the last scan cannot be had */
     bool waits;                /* a worker: may wait for others */
+    bool quietly;              /* waiters are woken by the fault thread */
     bool quiet;                /* scan() only brings: the caller places */
     struct error why;
 
@@ -63,7 +70,7 @@ struct lane {
     bool cached;
 };
 
-enum group_state { GROUP_OPEN = 0, GROUP_TAKEN };
+enum group_state { GROUP_OPEN = 0, GROUP_TAKEN, GROUP_DONE };
 
 struct snapshot_feed {
     /* set before the threads start, then read only */
@@ -256,7 +263,8 @@ static int place_run(struct lane *l, pgno_t pgno, const uint8_t *data,
 
     while (len > 0 && !f->stop) {
         enum uffd_outcome outcome =
-            uffd_engine_place(f->engine, space, offset, data, len, &done, err);
+            uffd_engine_place(f->engine, space, offset, data, len, l->quietly,
+                              &done, err);
 
         offset += done;
         len -= done;
@@ -424,15 +432,15 @@ static int place_if_zero(struct lane *l, pgno_t pgno, struct error *err)
         return 0;
     *l->counter += 1;
     return uffd_engine_place(f->engine, space, pgno * PAGE_BYTES, NULL,
-                             PAGE_BYTES, &done, err) == UFFD_FAILED
+                             PAGE_BYTES, true, &done, err) == UFFD_FAILED
                ? err->code
                : 0;
 }
 
 /* Places a group that the caller has taken; `but`: a page that the caller
  * itself answers (n_pages: none). */
-static int place_group(struct lane *l, size_t group, pgno_t but,
-                       struct error *err)
+static int place_pages_of(struct lane *l, size_t group, pgno_t but,
+                          struct error *err)
 {
     struct snapshot_feed *f = l->feed;
     size_t first = group * f->group_pages;
@@ -451,6 +459,31 @@ static int place_group(struct lane *l, size_t group, pgno_t but,
         rc = place_if_zero(l, f->wanted[i], err);
     }
     return rc < 0 ? rc : run_scan(l, err);
+}
+
+static int place_group(struct lane *l, size_t group, pgno_t but,
+                       struct error *err)
+{
+    struct snapshot_feed *f = l->feed;
+    int rc;
+
+    l->quietly = true;
+    rc = place_pages_of(l, group, but, err);
+    l->quietly = false;
+    f->groups[group] = GROUP_DONE;
+    return rc;
+}
+
+/* A worker is at it: the page comes with the rest of the group, and whoever
+ * asked is woken once for all of it. Not for long: on a busy machine the worker
+ * may not run, and then the page alone is answered. */
+static void wait_for_group(struct snapshot_feed *f, size_t group)
+{
+    const struct timespec pause = {.tv_nsec = GROUP_PAUSE_NS};
+
+    for (unsigned i = 0;
+         i < GROUP_PAUSES && f->groups[group] == GROUP_TAKEN && !f->stop; i++)
+        nanosleep(&pause, NULL);
 }
 
 static bool take_group(struct snapshot_feed *f, size_t group)
@@ -520,8 +553,10 @@ static void on_asked(void *arg, unsigned lane, struct uffd_space *space,
     if (!f->position || f->position[pgno] == 0 || space != main_space(f))
         return;
     group = (f->position[pgno] - 1) / f->group_pages;
-    if (!take_group(f, group))
+    if (!take_group(f, group)) {
+        wait_for_group(f, group);
         return;
+    }
     if (f->next_group <= group)
         f->next_group = group + 1;
     if (place_group(l, group, pgno, &why) < 0)
@@ -571,7 +606,7 @@ static void place_near(struct lane *l, struct uffd_space *space, pgno_t pgno,
         return;
     uffd_engine_place(f->engine, space, first * PAGE_BYTES,
                       l->frame + (l->place.slot + first - pgno) * PAGE_BYTES,
-                      (end - first) * PAGE_BYTES, &done, &ignored);
+                      (end - first) * PAGE_BYTES, false, &done, &ignored);
     f->near_pages += done / PAGE_BYTES;
 }
 
@@ -678,12 +713,14 @@ static int worker_main(void *arg, struct error *err)
     uint64_t one = 1;
     int rc;
 
-    /* Fails where it is not allowed; then it is as urgent as a fault. */
-    if (setpriority(PRIO_PROCESS, (id_t)syscall(SYS_gettid), WORKER_NICE) < 0)
-        log_debug("no lower priority for a worker: %s", strerror(errno));
     rc = prefetch(l, err);
-    if (rc == 0 && f->fill)
+    if (rc == 0 && f->fill) {
+        /* Fails where it is not allowed; then it is as urgent as a fault. */
+        if (setpriority(PRIO_PROCESS, (id_t)syscall(SYS_gettid), WORKER_NICE) <
+            0)
+            log_debug("no lower priority for a worker: %s", strerror(errno));
         rc = fill_all(l, err);
+    }
     f->worker_cpu_ns += clock_thread_cpu_ns();
     if (--f->busy_workers == 0) {
         f->filled = rc == 0 && f->fill && !f->stop;

@@ -349,11 +349,11 @@ static void wake_shared(struct uffd_engine *e, const struct uffd_space *placed,
 
 static enum uffd_outcome place(struct uffd_engine *e, struct uffd_space *space,
                                uint64_t offset, const void *data, uint64_t len,
-                               bool for_fault, uint64_t *ret_done,
+                               enum space_how how, uint64_t *ret_done,
                                struct error *err)
 {
     enum uffd_outcome outcome =
-        uffd_space_place(space, offset, data, len, for_fault, ret_done, err);
+        uffd_space_place(space, offset, data, len, how, ret_done, err);
 
     if (*ret_done > 0)
         wake_shared(e, space, offset, *ret_done);
@@ -363,9 +363,11 @@ static enum uffd_outcome place(struct uffd_engine *e, struct uffd_space *space,
 enum uffd_outcome uffd_engine_place(struct uffd_engine *e,
                                     struct uffd_space *space, uint64_t offset,
                                     const void *data, uint64_t len,
-                                    uint64_t *ret_done, struct error *err)
+                                    bool quietly, uint64_t *ret_done,
+                                    struct error *err)
 {
-    return place(e, space, offset, data, len, false, ret_done, err);
+    return place(e, space, offset, data, len,
+                 quietly ? SPACE_QUIETLY : SPACE_WAKING, ret_done, err);
 }
 
 /* ---- Fault threads ---- */
@@ -394,6 +396,14 @@ static int tell_damage(struct uffd_engine *e, const struct pending *p,
                                     err);
 }
 
+/* The mark can be believed only where removing is told: else the page may have
+ * been dropped, and waking alone would go on for ever. */
+static bool is_there(const struct uffd_space *s, uint64_t page)
+{
+    return (s->tells & UFFD_TELLS_REMOVE) &&
+           page_marks_test(&s->received, page);
+}
+
 /* The page's content, and where it belongs with it. */
 static int answer_missing(struct fault_thread *t, const struct pending *p,
                           enum uffd_outcome *ret, struct error *err)
@@ -408,14 +418,19 @@ static int answer_missing(struct fault_thread *t, const struct pending *p,
     if (!page_marks_test(&p->space->removed, page)) {
         if (provider->asked)
             provider->asked(provider->arg, t->lane, p->space, p->fault.offset);
+        if (is_there(p->space, page)) {
+            *ret = uffd_space_wake(p->space, p->fault.offset, err);
+            count_fault(e, p);
+            return 0;
+        }
         if (provider->fetch(provider->arg, t->lane, p->fault.offset, &data,
                             &why) < 0) {
             *ret = UFFD_DONE;
             return tell_damage(e, p, &why, err);
         }
     }
-    *ret = place(e, p->space, p->fault.offset, data, p->space->page_bytes, true,
-                 &done, err);
+    *ret = place(e, p->space, p->fault.offset, data, p->space->page_bytes,
+                 SPACE_FOR_FAULT, &done, err);
     if (*ret == UFFD_DONE)
         count_fault(e, p);
     return 0;

@@ -98,11 +98,14 @@ int uffd_engine_listen(struct uffd_engine *e, struct error *err) NODISCARD;
 /* -> running. */
 int uffd_engine_run(struct uffd_engine *e, struct error *err) NODISCARD;
 
-/* Places image bytes in a space, and wakes for them in the shared ones. */
+/* Places image bytes in a space, and wakes for them in the shared ones. Only
+ * with `quietly` who waits there is left to the fault threads, which have, or
+ * will have, a fault of each. */
 enum uffd_outcome uffd_engine_place(struct uffd_engine *e,
                                     struct uffd_space *space, uint64_t offset,
                                     const void *data, uint64_t len,
-                                    uint64_t *ret_done, struct error *err);
+                                    bool quietly, uint64_t *ret_done,
+                                    struct error *err);
 
 enum uffd_end {
     /* Unregisters and wakes: what is missing becomes zero. When all is in. */

@@ -212,9 +212,11 @@ static uint64_t run_of_same(const struct uffd_space *s, uint64_t offset,
 
 static enum uffd_outcome fill(struct uffd_space *s, uint64_t address,
                               const void *data, uint64_t len,
-                              uint64_t *ret_done, struct error *err)
+                              enum space_how how, uint64_t *ret_done,
+                              struct error *err)
 {
-    unsigned flags = s->place_protected ? UFFD_PLACE_PROTECTED : 0;
+    unsigned flags = (s->place_protected ? UFFD_PLACE_PROTECTED : 0) |
+                     (how == SPACE_QUIETLY ? UFFD_PLACE_QUIETLY : 0);
 
     if (data)
         return uffd_copy(s->fd, address, data, len, flags, ret_done, err);
@@ -248,7 +250,7 @@ static bool pass_page(struct uffd_space *s, uint64_t offset,
  */
 static enum uffd_outcome place_step(struct uffd_space *s, uint64_t offset,
                                     const uint8_t *data, uint64_t len,
-                                    bool for_fault, uint64_t *ret_done,
+                                    enum space_how how, uint64_t *ret_done,
                                     struct error *err)
 {
     enum uffd_outcome outcome;
@@ -262,13 +264,13 @@ static enum uffd_outcome place_step(struct uffd_space *s, uint64_t offset,
     }
     len = MIN(len, MIN(run, MAX(SPACE_STEP_BYTES, s->page_bytes)));
     len = run_of_same(s, offset, len, &removed);
-    if (removed && !for_fault) {
+    if (removed && how != SPACE_FOR_FAULT) {
         *ret_done = len;
         return UFFD_DONE;
     }
-    outcome = fill(s, address, removed ? NULL : data, len, ret_done, err);
+    outcome = fill(s, address, removed ? NULL : data, len, how, ret_done, err);
     if (outcome == UFFD_UNMAPPED && len > s->page_bytes)
-        outcome = fill(s, address, removed ? NULL : data, s->page_bytes,
+        outcome = fill(s, address, removed ? NULL : data, s->page_bytes, how,
                        ret_done, err);
     mark_received(s, offset, *ret_done);
     s->counts.placed += *ret_done / s->page_bytes;
@@ -277,7 +279,8 @@ static enum uffd_outcome place_step(struct uffd_space *s, uint64_t offset,
     /* Stopped in the middle: the next step learns why. */
     if (*ret_done > 0 && outcome == UFFD_BUSY)
         return UFFD_DONE;
-    if (for_fault && (outcome == UFFD_PRESENT || outcome == UFFD_UNMAPPED))
+    if (how == SPACE_FOR_FAULT &&
+        (outcome == UFFD_PRESENT || outcome == UFFD_UNMAPPED))
         uffd_wake(s->fd, address, s->page_bytes, err);
     if (pass_page(s, offset, outcome)) {
         *ret_done = s->page_bytes;
@@ -288,7 +291,7 @@ static enum uffd_outcome place_step(struct uffd_space *s, uint64_t offset,
 
 enum uffd_outcome uffd_space_place(struct uffd_space *s, uint64_t offset,
                                    const void *data, uint64_t len,
-                                   bool for_fault, uint64_t *ret_done,
+                                   enum space_how how, uint64_t *ret_done,
                                    struct error *err)
 {
     const uint8_t *from = data;
@@ -303,7 +306,7 @@ enum uffd_outcome uffd_space_place(struct uffd_space *s, uint64_t offset,
 
         gate_enter(&s->gate);
         outcome = place_step(s, offset + done, from ? from + done : NULL,
-                             len - done, for_fault, &n, err);
+                             len - done, how, &n, err);
         gate_leave(&s->gate);
         done += n;
         *ret_done = done;

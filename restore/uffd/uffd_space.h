@@ -97,14 +97,20 @@ static inline uint64_t uffd_space_pages(const struct uffd_space *s)
     return s->image_bytes / s->page_bytes;
 }
 
+enum space_how {
+    SPACE_WAKING = 0, /* who waits for a page goes on */
+    SPACE_QUIETLY,    /* a fault thread will wake them, one by one */
+    SPACE_FOR_FAULT,  /* wakes in any case: the page is there, or never was */
+};
+
 /*
  * Places image bytes from `offset` (whole host pages; `data` NULL: zeros) where
- * they belong. Removed pages are passed over, or with `for_fault` made zero.
+ * they belong. Removed pages are passed over, or made zero for a fault.
  * DONE: every page is dealt with. BUSY: *ret_done tells how far it came.
  */
 enum uffd_outcome uffd_space_place(struct uffd_space *s, uint64_t offset,
                                    const void *data, uint64_t len,
-                                   bool for_fault, uint64_t *ret_done,
+                                   enum space_how how, uint64_t *ret_done,
                                    struct error *err);
 /* Wakes who waits for a page. */
 enum uffd_outcome uffd_space_wake(struct uffd_space *s, uint64_t offset,

@@ -477,6 +477,7 @@ class Kills(Base):
     def test_clients_killed_at_any_moment_leave_nothing(self):
         rng = random.Random(5)
         self.serve("--clients", "4")
+        before = self.figures(self.server.pid)
         for i in range(KILLS):
             c = self.start_client("--seed", str(i), "--remove",
                                   str(rng.choice((0, 50))))
@@ -487,15 +488,15 @@ class Kills(Base):
         deadline = time.monotonic() + 20
         while time.monotonic() < deadline:
             after = self.figures(self.server.pid)
-            if after["threads"] == 1:
+            if after["threads"] == before["threads"]:
                 break
             time.sleep(0.05)
         packs = len(os.listdir(self.repo + "/packs"))
-        print("\n%d clients killed: %s, %d pack folders" % (KILLS, after,
-                                                            packs))
-        self.assertEqual(after["threads"], 1)
-        # stdio, stopper, report, over, listening, signal, catalog, packs...
-        self.assertLess(after["fds"], 30 + 2 * packs)
+        print("\n%d clients killed: before %s, after %s, %d pack folders" % (
+            KILLS, before, after, packs))
+        self.assertEqual(after["threads"], before["threads"])
+        # Packs are opened when they are needed, by index and by frames.
+        self.assertLessEqual(after["fds"], before["fds"] + 5 * packs)
         self.assertLess(after["rss_kib"], 500 << 10)
         os.kill(self.server.pid, signal.SIGTERM)
         self.server.communicate(timeout=60)

@@ -342,7 +342,8 @@ a_page_placed_by_somebody_else_is_left_and_its_waiter_woken(void **state)
 
     memset(other, 99, sizeof(other));
     assert_int_equal(uffd_engine_place(s.engine, uffd_engine_space(s.engine, 0),
-                                       3 * PAGE, other, PAGE, &done, &err),
+                                       3 * PAGE, other, PAGE, false, &done,
+                                       &err),
                      UFFD_DONE);
     sem_post(&s.go_on);
 
@@ -887,8 +888,8 @@ static void *place_main(void *arg)
     memset(page, 0xee, sizeof(page));
     while (s->stop_at != 0) {
         for (uint64_t i = 0; i < PAGES; i++)
-            uffd_engine_place(s->engine, space, i * PAGE, page, PAGE, &done,
-                              &err);
+            uffd_engine_place(s->engine, space, i * PAGE, page, PAGE, false,
+                              &done, &err);
     }
     return NULL;
 }
