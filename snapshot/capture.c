@@ -141,13 +141,65 @@ static int begin(struct capture *c, enum snapshot_mode mode, struct error *err)
     return rc < 0 ? rc : start_qemu(c, err);
 }
 
+/* The state. */
+
+static bool in_state(const struct capture *c, enum migration_state state)
+{
+    return c->migration.state == state;
+}
+
+/* Our own moves are in the table, or this program is wrong. */
+static void enter(struct capture *c, enum migration_state to)
+{
+    struct error err;
+    int rc = migration_state_move(&c->migration, c->migration.state, to, &err);
+
+    assert(rc == 0);
+    (void)rc;
+}
+
+/* As far as what has come allows, one move at a time. */
+static void advance(struct capture *c)
+{
+    struct migration *m = &c->migration;
+
+    if (in_state(c, MIGRATION_NONE) && c->source->started)
+        enter(c, MIGRATION_SETUP);
+    if (in_state(c, MIGRATION_SETUP) &&
+        stream_receiver_ram_bytes(c->receiver) > 0) {
+        m->blocks_known = true;
+        enter(c, MIGRATION_ACTIVE);
+    }
+    /* A background save's pause is over before its pages come. */
+    m->vm_stopped = c->source->stop_ns && !c->source->resumed;
+    if (in_state(c, MIGRATION_ACTIVE) && m->vm_stopped &&
+        c->source->mode == SNAPSHOT_STREAM)
+        enter(c, MIGRATION_DEVICE);
+}
+
+static void conclude(struct capture *c, int rc)
+{
+    advance(c);
+    if (rc == 0) {
+        c->migration.tail_proved = true;
+        enter(c, MIGRATION_COMPLETED);
+    } else if (in_state(c, MIGRATION_NONE) ||
+               (rc != ERR_INTERRUPTED && rc != ERR_TERMINATED &&
+                rc != ERR_TIMEOUT)) {
+        enter(c, MIGRATION_FAILED);
+    } else {
+        enter(c, MIGRATION_CANCELLING);
+        enter(c, MIGRATION_CANCELLED);
+    }
+}
+
 /* Following. */
 
 static const char *phase(const struct capture *c, char text[static 32])
 {
     if (c->source->mode == SNAPSHOT_BACKGROUND)
         return "background save";
-    if (c->source->stop_ns && !c->source->resumed)
+    if (in_state(c, MIGRATION_DEVICE))
         return "switchover";
     snprintf(text, 32, "precopy round %u", MAX(c->source->rounds, 1u));
     return text;
@@ -245,6 +297,7 @@ static int follow(struct capture *c, struct error *err)
     while (rc == 0 && !threads_stopped(c)) {
         if (stream_receiver_connected(c->receiver))
             socket_folder_unlink(&c->socket);
+        advance(c);
         tell_progress(c);
         rc = wait_for_news(c, err);
         if (rc == 0)
@@ -356,12 +409,11 @@ static int end(struct capture *c, int rc, struct error *err)
     if (rc < 0)
         stop_qemu(c);
     settled = put_right(c, rc < 0, &of_vm);
-    if (settled == 0)
-        return rc;
-    if (rc == 0)
-        return error_copy(err, &of_vm);
-    if (rc != ERR_PEER)
+    if (settled < 0 && rc == 0)
+        rc = error_copy(err, &of_vm);
+    else if (settled < 0 && rc != ERR_PEER)
         log_warn("after that: %s", of_vm.message);
+    conclude(c, rc);
     return rc;
 }
 

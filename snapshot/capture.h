@@ -8,6 +8,7 @@
 #ifndef FIRN_SNAPSHOT_CAPTURE_H
 #define FIRN_SNAPSHOT_CAPTURE_H
 
+#include "core/vm/migration_state.h"
 #include "snapshot/qemu_source.h"
 #include "snapshot/socket_folder.h"
 #include "snapshot/spool.h"
@@ -22,6 +23,11 @@ struct capture {
     json_t *facts; /* borrowed; "disks" is looked at again at the instant */
     unsigned lanes;
     uint64_t deadline_ns; /* 0: none */
+
+    /* The capture's own state, which need not be QEMU's: completed when the
+     * stream is proved and the VM is where it was found. Only the thread of
+     * capture_run() moves it. */
+    struct migration migration;
 
     /* only capture.c, but for `receiver` after capture_run() */
     struct stream_receiver *receiver;

@@ -249,6 +249,7 @@ static int commit(struct job *j, struct snapshot_summary *ret,
         .stop = j->args.stop,
     };
 
+    assert(j->capture.migration.state == MIGRATION_COMPLETED);
     if (stopper_pulled(j->args.stop))
         return stopper_error(j->args.stop, err);
     tell_phase(j, j->args.verify ? "verifying, committing" : "committing");
