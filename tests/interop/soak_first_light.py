@@ -120,42 +120,49 @@ def test_7_2_comes_back_in_10_0():
     ten_times("7.2", target="10.0", machine=lab.COMMON_MACHINE)
 
 
-def time_to_running(mem, mb):
+def capture_for_timing(mem, mb):
+    """A guest of that size, captured and killed: (repository, id, its
+    directory)."""
     repo = new_repository()
-    times = []
-    with lab.Guest("10.0", mem=mem, name="soak", kernel_args=f"firn.mb={mb}"
-                   " firn.verify=0 firn.rate=100") as guest:
+    guest = lab.Guest("10.0", mem=mem, name="soak", kernel_args=f"firn.mb={mb}"
+                      " firn.verify=0 firn.rate=100")
+    with guest:
         guest.wait_heartbeat(3, timeout=120)
         taken = snapshot(repo, guest, timeout=300)
-        guest.kill()
-        for _ in range(5):
-            mark = guest.serial_size()
-            done = lab.firn_start("--repo", repo, "--json", "restore",
-                                  taken["id"])
-            running = json.loads(done.stdout.readline())
-            assert running["type"] == "running", running
-            back = lab.Guest.attach(guest.dir)
-            beat = back.wait_heartbeat(1, since=mark)
-            early = done.poll() is None
-            assert beat.bad == 0
-            rest = done.communicate(timeout=120)[0]
-            assert done.returncode == 0, rest
-            times.append((running["elapsed_ms"], running["read_bytes"]
-                          / running["image_bytes"], early))
-            back.kill()
-    times.sort()
-    for ms, share, early in times:
-        say(f"{mem} MiB: running after {ms} ms, {share:.2%} of the image read,"
-            f" first heartbeat before the end: {early}")
-        assert share < 0.5
-    return times[len(times) // 2][0]
+    return repo, taken["id"], guest
+
+
+def time_to_running(repo, snap, guest):
+    """One lazy restore: ms until running; prints what it asserts."""
+    mark = guest.serial_size()
+    done = lab.firn_start("--repo", repo, "--json", "restore", snap)
+    running = json.loads(done.stdout.readline())
+    assert running["type"] == "running", running
+    back = lab.Guest.attach(guest.dir)
+    beat = back.wait_heartbeat(1, since=mark)
+    early = done.poll() is None
+    assert beat.bad == 0
+    rest = done.communicate(timeout=120)[0]
+    assert done.returncode == 0, rest
+    back.kill()
+    share = running["read_bytes"] / running["image_bytes"]
+    say(f"{guest.mem} MiB: running after {running['elapsed_ms']} ms with"
+        f" {share:.2%} of the image read; first heartbeat before the last"
+        f" page: {early}")
+    assert share < 0.5
+    return running["elapsed_ms"]
 
 
 def test_time_to_running_does_not_grow_with_ram():
-    small = time_to_running(256, 128)
-    large = time_to_running(2048, 1500)
-    say(f"256 MiB: {small} ms, 2 GiB: {large} ms, {large / small:.2f} times")
-    assert large <= 1.5 * small
+    """In turn, so that what else the machine does falls on both alike."""
+    small = capture_for_timing(256, 128)
+    large = capture_for_timing(2048, 1500)
+    times = [(time_to_running(*small), time_to_running(*large))
+             for _ in range(7)]
+    medians = [sorted(column)[len(column) // 2] for column in zip(*times)]
+    say(f"medians: 256 MiB {medians[0]} ms, 2 GiB {medians[1]} ms:"
+        f" {medians[1] / medians[0]:.2f} times")
+    assert medians[1] <= 1.5 * medians[0]
 
 
 def test_an_idle_guest_costs_under_three_percent():
