@@ -152,6 +152,9 @@ def cleanup():
 
 
 atexit.register(cleanup)
+# Not ignored, even if they are in a script's background job: programs started
+# here would ignore them as well.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 for _sig in (signal.SIGTERM, signal.SIGHUP):
     signal.signal(_sig, lambda number, frame: sys.exit(128 + number))
 

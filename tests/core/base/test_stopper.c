@@ -236,6 +236,16 @@ static void a_signal_that_was_ignored_stays_ignored(void **state)
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
+/* Whoever starts the tests may ignore signals (nohup, a job in the background
+ * of a script), and ignored ones stay ignored. */
+static int default_signals(void **state)
+{
+    signal(SIGINT, SIG_DFL);
+    signal(SIGTERM, SIG_DFL);
+    signal(SIGHUP, SIG_DFL);
+    return 0;
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -254,5 +264,5 @@ int main(void)
         TEST(a_signal_that_was_ignored_stays_ignored),
     };
 
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return cmocka_run_group_tests(tests, default_signals, NULL);
 }
