@@ -1,16 +1,19 @@
 /*
- * pack_reader.c - tables first, then any frame, through one window.
+ * pack_reader.c - tables first, then any frame, through two windows.
  *
  * open() believes nothing: the file's size bounds the counts of the trailer,
  * these bound what is allocated, and the sums of the frame table must meet the
  * table's own place to the byte. After that a frame's place is arithmetic.
  *
- * The window is one range of whole frames read at once. A frame that is in it
- * costs no read. A frame right behind it is taken for linear reading, and the
- * new window begins there; any other frame is a fault, and the new window lies
- * around it, since guests touch neighbours on both sides. Where reading the
- * window fails (a bad sector) the frame alone is tried: its neighbours' damage
- * is not its own.
+ * A window is a range of whole frames read at once. A frame that is in one
+ * costs no read. A frame behind one, or nearly so, is taken for linear reading:
+ * that window moves on and begins there. A frame near one on the other side
+ * shows that neighbours are wanted: a window is read around it. Any other frame
+ * is read alone, since it may be a duplicate that somebody far away refers to,
+ * and takes the place of the window that was used less recently. So the faults
+ * of a restore, its duplicates and its linear pass do not take each other's
+ * bytes away. Where reading a window fails (a bad sector) the frame alone is
+ * tried: its neighbours' damage is not its own.
  */
 #include "storage/packs/pack_reader.h"
 
@@ -27,6 +30,18 @@
 #define MAX_WINDOW_BYTES     (64u << 20)
 /* A window from here on is no fault's: the kernel may read ahead. */
 #define LINEAR_WINDOW_BYTES (256u << 10)
+/* How far frames may lie apart and be neighbours: a linear reader leaves out
+ * what is shared or sent already. */
+#define NEAR_FRAMES 16u
+
+#define WINDOWS 2u
+
+struct window {
+    uint8_t *bytes;
+    size_t cap;
+    uint32_t first; /* frames first … end - 1 */
+    uint32_t end;
+};
 
 struct pack_reader {
     int fd;
@@ -49,10 +64,8 @@ struct pack_reader {
     struct page_hash *hashes;
 
     size_t window_bytes; /* how much to read at once */
-    uint8_t *window;
-    size_t window_cap;
-    uint32_t window_first; /* frames window_first … window_end - 1 */
-    uint32_t window_end;
+    struct window windows[WINDOWS];
+    unsigned recent; /* the one used last */
 };
 
 static int read_at(struct pack_reader *r, void *dst, size_t len,
@@ -317,7 +330,8 @@ void pack_reader_close(struct pack_reader *r)
     free(r->offsets);
     free(r->first_items);
     free(r->hashes);
-    free(r->window);
+    for (unsigned i = 0; i < WINDOWS; i++)
+        free(r->windows[i].bytes);
     free(r);
 }
 
@@ -407,69 +421,107 @@ void pack_reader_set_window(struct pack_reader *r, size_t bytes)
                                                          : POSIX_FADV_RANDOM);
 }
 
-/* The frames first … end - 1 become the window. */
-static int read_window(struct pack_reader *r, uint32_t first, uint32_t end,
-                       struct error *err)
+/* The frames first … end - 1 become the window's. */
+static int read_window(struct pack_reader *r, struct window *w, uint32_t first,
+                       uint32_t end, struct error *err)
 {
     size_t len = r->offsets[end] - r->offsets[first];
     int rc;
 
-    r->window_first = 0;
-    r->window_end = 0;
-    if (len > r->window_cap) {
+    w->first = 0;
+    w->end = 0;
+    if (len > w->cap) {
         size_t cap = MAX(len, r->window_bytes);
 
-        free(r->window);
-        r->window_cap = 0;
-        r->window = malloc(cap);
-        if (!r->window)
+        free(w->bytes);
+        w->cap = 0;
+        w->bytes = malloc(cap);
+        if (!w->bytes)
             return fail_nomem(err);
-        r->window_cap = cap;
+        w->cap = cap;
     }
-    rc = read_at(r, r->window, len, r->offsets[first], err);
+    rc = read_at(r, w->bytes, len, r->offsets[first], err);
     if (rc < 0)
         return rc;
-    r->window_first = first;
-    r->window_end = end;
+    w->first = first;
+    w->end = end;
     return 0;
 }
 
+/* Where a frame lies from a window that does not have it. */
+enum side { SIDE_FAR, SIDE_BEHIND, SIDE_BEFORE };
+
+static enum side side_of(const struct window *w, uint32_t frame)
+{
+    if (w->end == 0)
+        return SIDE_FAR;
+    if (frame >= w->end)
+        return frame - w->end < NEAR_FRAMES ? SIDE_BEHIND : SIDE_FAR;
+    return w->first - frame <= NEAR_FRAMES ? SIDE_BEFORE : SIDE_FAR;
+}
+
 /* The range of whole frames to read for one of them; see the theory. */
-static void choose_window(const struct pack_reader *r, uint32_t frame,
-                          uint32_t *ret_first, uint32_t *ret_end)
+static void choose_range(const struct pack_reader *r, uint32_t frame,
+                         enum side side, uint32_t *ret_first, uint32_t *ret_end)
 {
     uint64_t begin = r->offsets[frame];
     uint64_t stored = r->offsets[frame + 1] - begin;
-    uint64_t spare = r->window_bytes > stored ? r->window_bytes - stored : 0;
-    uint64_t before = frame == r->window_end ? 0 : MIN(spare / 2, begin);
+    uint64_t most = side == SIDE_FAR ? stored : MAX(stored, r->window_bytes);
+    uint64_t before = side == SIDE_BEFORE ? MIN((most - stored) / 2, begin) : 0;
     /* First frame that begins at or behind begin - before. */
-    uint32_t first = begin > before ? count_up_to(r->offsets, r->n_frames,
-                                                  begin - before - 1)
-                                    : 0;
-    uint64_t limit = r->offsets[first] + MAX(stored, r->window_bytes);
+    uint32_t first =
+        before > 0 && begin > before
+            ? count_up_to(r->offsets, r->n_frames, begin - before - 1)
+            : (before > 0 ? 0 : frame);
+    uint64_t limit = r->offsets[first] + most;
 
     *ret_first = first;
     *ret_end =
         MAX(frame + 1, count_up_to(r->offsets, r->n_frames + 1, limit) - 1);
 }
 
+/* The window that has the frame, reading it if none has. */
+static int find_window(struct pack_reader *r, uint32_t frame,
+                       const struct window **ret, struct error *err)
+{
+    unsigned chosen = 1 - r->recent;
+    enum side side = SIDE_FAR;
+    uint32_t first;
+    uint32_t end;
+    int rc;
+
+    for (unsigned i = 0; i < WINDOWS; i++) {
+        if (frame >= r->windows[i].first && frame < r->windows[i].end) {
+            r->recent = i;
+            *ret = &r->windows[i];
+            return 0;
+        }
+    }
+    for (unsigned i = 0; i < WINDOWS && side == SIDE_FAR; i++) {
+        side = side_of(&r->windows[i], frame);
+        chosen = side == SIDE_FAR ? chosen : i;
+    }
+    choose_range(r, frame, side, &first, &end);
+    rc = read_window(r, &r->windows[chosen], first, end, err);
+    if (rc < 0 && end - first > 1)
+        rc = read_window(r, &r->windows[chosen], frame, frame + 1, err);
+    if (rc < 0)
+        return rc;
+    r->recent = chosen;
+    *ret = &r->windows[chosen];
+    return 0;
+}
+
 /* Where a frame's stored bytes are in memory, reading if need be. */
 static int fetch(struct pack_reader *r, uint32_t frame, const uint8_t **ret,
                  struct error *err)
 {
-    if (frame < r->window_first || frame >= r->window_end) {
-        uint32_t first;
-        uint32_t end;
-        int rc;
+    const struct window *w;
+    int rc = find_window(r, frame, &w, err);
 
-        choose_window(r, frame, &first, &end);
-        rc = read_window(r, first, end, err);
-        if (rc < 0 && end - first > 1)
-            rc = read_window(r, frame, frame + 1, err);
-        if (rc < 0)
-            return rc;
-    }
-    *ret = r->window + (r->offsets[frame] - r->offsets[r->window_first]);
+    if (rc < 0)
+        return rc;
+    *ret = w->bytes + (r->offsets[frame] - r->offsets[w->first]);
     return 0;
 }
 

@@ -33,9 +33,9 @@ struct pack_place {
 int pack_reader_place(const struct pack_reader *r, uint32_t item,
                       struct pack_place *ret, struct error *err) NODISCARD;
 
-/* The raw bytes of a frame into `dst` (room for its raw_bytes). Reads around
- * it: the neighbours within the window come with the same read and are kept
- * for the next call. */
+/* The raw bytes of a frame into `dst` (room for its raw_bytes). A frame near
+ * one read before comes with its neighbours, in one read as long as the window,
+ * and they are kept for the next calls. */
 int pack_reader_frame(struct pack_reader *r, uint32_t frame,
                       struct frame_codec *codec, void *dst,
                       struct error *err) NODISCARD;

@@ -154,28 +154,52 @@ static void what_a_pack_does_not_have_is_damage(void **state)
                  ERR_CORRUPT, "has 3 frames and no frame 3");
 }
 
-static void neighbours_come_with_the_same_read(void **state)
+static void neighbours_come_with_one_read_once_they_are_wanted(void **state)
 {
     struct pack_fixture *f = *state;
     cleanup(pack_reader) struct pack_reader *r = NULL;
-    uint64_t opened;
+    const uint64_t frame = 16 << 10, window = 64 << 10;
+    uint64_t expected;
 
-    /* Raw frames of 16 KiB: the window of 64 KiB holds four, of which one lies
-     * before the one asked for. */
-    assert_ok(write_pages(f, 80, RANDOM), &f->err);
+    /* Raw frames of 16 KiB, four pages each: a window holds four of them. */
+    assert_ok(write_pages(f, 200, RANDOM), &f->err);
     r = open_pack(f, PACK_PAGES);
-    opened = pack_reader_read_bytes(r);
-    assert_int_equal(opened, 64 + 64 + 20 * 16);
+    expected = pack_reader_read_bytes(r);
+    assert_int_equal(expected, 64 + 64 + 50 * 16);
 
-    assert_page(f, r, 40, RANDOM);
-    assert_int_equal(pack_reader_read_bytes(r), opened + (64 << 10));
-    assert_page(f, r, 36, RANDOM);
-    assert_page(f, r, 44, RANDOM);
-    assert_page(f, r, 51, RANDOM);
-    assert_int_equal(pack_reader_read_bytes(r), opened + (64 << 10));
+    assert_page(f, r, 4 * 10, RANDOM); /* alone */
+    assert_int_equal(pack_reader_read_bytes(r), expected += frame);
+    assert_page(f, r, 4 * 11, RANDOM); /* and 12, 13, 14 */
+    assert_int_equal(pack_reader_read_bytes(r), expected += window);
+    assert_page(f, r, 4 * 14, RANDOM);
+    assert_page(f, r, 4 * 12, RANDOM);
+    assert_int_equal(pack_reader_read_bytes(r), expected);
+    assert_page(f, r, 4 * 9, RANDOM); /* 8 to 11 */
+    assert_int_equal(pack_reader_read_bytes(r), expected += window);
+    assert_page(f, r, 4 * 8, RANDOM);
+    assert_page(f, r, 4 * 11, RANDOM);
+    assert_int_equal(pack_reader_read_bytes(r), expected);
+}
 
-    assert_page(f, r, 35, RANDOM);
-    assert_int_equal(pack_reader_read_bytes(r), opened + (128 << 10));
+static void a_far_frame_is_read_alone_and_takes_no_window_in_use(void **state)
+{
+    struct pack_fixture *f = *state;
+    cleanup(pack_reader) struct pack_reader *r = NULL;
+    const uint64_t frame = 16 << 10, window = 64 << 10;
+    uint64_t expected;
+
+    assert_ok(write_pages(f, 400, RANDOM), &f->err);
+    r = open_pack(f, PACK_PAGES);
+    expected = pack_reader_read_bytes(r);
+    assert_page(f, r, 0, RANDOM);
+    assert_page(f, r, 4, RANDOM); /* frames 1 to 4 */
+    assert_int_equal(pack_reader_read_bytes(r), expected += frame + window);
+
+    assert_page(f, r, 4 * 50, RANDOM);
+    assert_page(f, r, 4 * 2, RANDOM);
+    assert_page(f, r, 4 * 90, RANDOM);
+    assert_page(f, r, 4 * 3, RANDOM);
+    assert_int_equal(pack_reader_read_bytes(r), expected + 2 * frame);
 }
 
 static void linear_reading_reads_each_byte_once(void **state)
@@ -273,7 +297,8 @@ int main(void)
         PACK_TEST(blobs_of_odd_lengths_come_back),
         PACK_TEST(places_tell_frame_and_slot),
         PACK_TEST(what_a_pack_does_not_have_is_damage),
-        PACK_TEST(neighbours_come_with_the_same_read),
+        PACK_TEST(neighbours_come_with_one_read_once_they_are_wanted),
+        PACK_TEST(a_far_frame_is_read_alone_and_takes_no_window_in_use),
         PACK_TEST(linear_reading_reads_each_byte_once),
         PACK_TEST(a_window_smaller_than_a_frame_reads_the_frame),
         PACK_TEST(any_order_and_window_gives_the_same_pages),
