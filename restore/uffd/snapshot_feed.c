@@ -716,8 +716,11 @@ static int worker_main(void *arg, struct error *err)
     rc = prefetch(l, err);
     if (rc == 0 && f->fill) {
         /* Fails where it is not allowed; then it is as urgent as a fault. */
-        if (setpriority(PRIO_PROCESS, (id_t)syscall(SYS_gettid), WORKER_NICE) <
-            0)
+        /* Not for huge pages: whoever stands in the gate with 2 MiB must get
+         * through, or a fault waits for a thread that is not let run. */
+        if (f->per_page == 1 &&
+            setpriority(PRIO_PROCESS, (id_t)syscall(SYS_gettid), WORKER_NICE) <
+                0)
             log_debug("no lower priority for a worker: %s", strerror(errno));
         rc = fill_all(l, err);
     }

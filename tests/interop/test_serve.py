@@ -482,6 +482,7 @@ class Kills(Base):
              self.sock, "--clients", "4"])
         while not os.path.exists(self.sock):
             time.sleep(0.01)
+        self.client("--pages", "10")
         before = self.figures(self.server.pid)
         for i in range(KILLS):
             c = self.start_client("--seed", str(i), "--remove",
