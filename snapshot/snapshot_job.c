@@ -159,7 +159,17 @@ static int open_store(struct job *j, unsigned lanes, struct error *err)
         .lanes = lanes,
     };
 
-    return snapshot_writer_new(&args, &j->store, err);
+    const char *slow;
+    char note[256];
+    int rc = snapshot_writer_new(&args, &j->store, err);
+
+    slow = rc == 0 ? snapshot_writer_slow_io(j->store) : NULL;
+    if (slow) {
+        snprintf(note, sizeof(note),
+                 "packs are written without io_uring: %.200s", slow);
+        say(j, note);
+    }
+    return rc;
 }
 
 static int capture(struct job *j, struct error *err)

@@ -405,6 +405,13 @@ int snapshot_writer_get(struct snapshot_writer *w, uint32_t block, pgno_t pgno,
                : get_foreign(w, place, page, err);
 }
 
+const char *snapshot_writer_slow_io(const struct snapshot_writer *w)
+{
+    const struct ring *ring = w->lanes[0].ring;
+
+    return ring_is_uring(ring) ? NULL : ring_kind(ring);
+}
+
 void snapshot_writer_stats(struct snapshot_writer *w,
                            struct snapshot_writer_stats *ret)
 {

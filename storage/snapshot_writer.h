@@ -79,6 +79,9 @@ int snapshot_writer_put(struct snapshot_writer *w, unsigned lane,
  * ERR_NOTFOUND if it was never put. */
 int snapshot_writer_get(struct snapshot_writer *w, uint32_t block, pgno_t pgno,
                         uint8_t *page, struct error *err) NODISCARD;
+/* Why packs are written by plain system calls, for a note to the user; NULL
+ * when they are written by io_uring. Borrowed. */
+const char *snapshot_writer_slow_io(const struct snapshot_writer *w);
 /* Any thread. */
 void snapshot_writer_stats(struct snapshot_writer *w,
                            struct snapshot_writer_stats *ret);

@@ -5,12 +5,14 @@ on as it was found whatever happens to firn, and the repository stays clean.
     test_capture.py [test_...]
 """
 import contextlib
+import ctypes
 import hashlib
 import json
 import os
 import random
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -487,6 +489,37 @@ def check_full_disk(version, size, beforehand=False):
         assert files_of(repo) == before, files_of(repo)
         assert_as_before(vm)
         assert_clean(repo, 0)
+
+
+def refuse_io_uring():
+    """In a child, before exec: io_uring_setup (425) gives EPERM, as seccomp in
+    a container has it."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    program = b"".join(struct.pack("<HBBI", *step) for step in (
+        (0x20, 0, 0, 0),            # the number of the call
+        (0x15, 0, 1, 425),
+        (0x06, 0, 0, 0x00050001),   # EPERM
+        (0x06, 0, 0, 0x7FFF0000)))  # allowed
+    code = ctypes.create_string_buffer(program)
+
+    class Filter(ctypes.Structure):
+        _fields_ = [("len", ctypes.c_ushort), ("code", ctypes.c_void_p)]
+
+    rules = Filter(4, ctypes.addressof(code))
+    if libc.prctl(38, 1, 0, 0, 0) or libc.prctl(22, 2, ctypes.byref(rules)):
+        raise OSError(ctypes.get_errno(), "seccomp")
+
+
+def test_io_uring_refused_is_told_and_done_without():
+    repo = new_repository()
+    with guest("10.0") as vm:
+        done = lab.firn("--repo", repo, "snapshot", "--qmp", vm.qmp_path,
+                        preexec_fn=refuse_io_uring)
+        assert "without io_uring" in done.stderr, done.stderr
+        told = lab.firn("--repo", repo, "snapshot", "--qmp", vm.qmp_path)
+        assert "without io_uring" not in told.stderr, told.stderr
+    report = lab.firn_json("--repo", repo, "--json", "check", "--read-data")
+    assert report[-1]["errors"] == 0, report
 
 
 def test_full_disk_ends_a_stream():
