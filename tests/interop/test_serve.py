@@ -483,6 +483,9 @@ class Kills(Base):
         while not os.path.exists(self.sock):
             time.sleep(0.01)
         self.client("--pages", "10")
+        # Until its session is over; a sanitizer has a thread of its own.
+        while self.figures(self.server.pid)["threads"] > 2:
+            time.sleep(0.02)
         before = self.figures(self.server.pid)
         for i in range(KILLS):
             c = self.start_client("--seed", str(i), "--remove",
