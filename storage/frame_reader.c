@@ -485,13 +485,17 @@ int frame_reader_scan(struct frame_reader *r, struct frame_want *wants,
             at = end;
         }
     }
-    /* After an error the kernel still writes into our buffers: wait. */
+    /* After an error the kernel still writes into our buffers: wait. Only a
+     * ring that fails gives nothing back. */
     while (r->n_unused < r->depth) {
         struct error ignored;
+        unsigned before = r->n_unused;
         int taken = take_range(r, wants, scan, rc < 0, rc < 0 ? &ignored : err);
 
         if (taken < 0 && rc == 0)
             rc = taken;
+        if (r->n_unused == before)
+            break;
     }
     return rc;
 }
