@@ -28,6 +28,7 @@ struct range {
     const struct pack_reader *pack;
     size_t first; /* wants first … end - 1 */
     size_t end;
+    uint64_t scan; /* of which scan */
     size_t cap;
 };
 
@@ -43,6 +44,7 @@ struct frame_reader {
     struct range *ranges;  /* depth */
     struct range **unused; /* those not in flight */
     unsigned n_unused;
+    uint64_t scan; /* how many there were */
 };
 
 int frame_reader_new(struct snapshot_frames *f, unsigned depth,
@@ -424,6 +426,7 @@ static int start_range(struct frame_reader *r, const struct frame_want *wants,
     if (rc < 0)
         return rc;
     range->pack = pack;
+    range->scan = r->scan;
     range->first = first;
     range->end = measure_range(r, pack, wants, first, n, &len);
     rc = reserve_range(range, len, err);
@@ -456,6 +459,9 @@ static int take_range(struct frame_reader *r, struct frame_want *wants,
         return rc;
     range = q->arg;
     r->unused[r->n_unused++] = range;
+    /* A scan that its ring has failed left some behind: they are of wants that
+     * are no more. */
+    drop |= range->scan != r->scan;
     return drop ? 0 : finish_range(r, range, wants, scan, err);
 }
 
@@ -466,6 +472,7 @@ int frame_reader_scan(struct frame_reader *r, struct frame_want *wants,
     size_t at = 0;
     int rc = 0;
 
+    r->scan++;
     if (!is_sorted(wants, n))
         qsort(wants, n, sizeof(*wants), compare_wants);
     while (at < n && rc == 0) {

@@ -621,7 +621,7 @@ static void a_refusal_of_the_caller_ends_the_scan(void **state)
     bench_close(b);
 }
 
-static void a_ring_that_fails_ends_the_scan(void **state)
+static void a_ring_that_fails_ends_the_scan_and_not_the_next(void **state)
 {
     struct bench *b = bench_open(*state);
     struct error err;
@@ -631,7 +631,16 @@ static void a_ring_that_fails_ends_the_scan(void **state)
     assert_error(run_scan(b, &err), &err, ERR_IO, "io_uring failed");
     assert_int_equal(b->calls, 0);
     assert_int_equal(count_pages(b->damaged), 0);
+
+    /* What it left in flight is not taken for the next one's. */
+    assert_int_equal(seen.adds, DEPTH);
     seen.ring_fails = false;
+    b->n = 0;
+    want(b, 1000);
+    scan(b);
+    assert_all_ready(b);
+    assert_int_equal(b->calls, 1);
+    assert_int_equal(seen.adds, DEPTH + 1);
     bench_close(b);
 }
 
@@ -781,7 +790,7 @@ int main(void)
             a_frame_side_by_side_is_decompressed_straight_to_its_place),
         FIXTURE_TEST(what_is_stored_raw_is_shown_where_it_was_read),
         FIXTURE_TEST(a_refusal_of_the_caller_ends_the_scan),
-        FIXTURE_TEST(a_ring_that_fails_ends_the_scan),
+        FIXTURE_TEST(a_ring_that_fails_ends_the_scan_and_not_the_next),
         FIXTURE_TEST(a_damaged_frame_is_named_and_its_neighbours_are_served),
         FIXTURE_TEST(a_pack_cut_while_it_is_open_gives_what_is_left),
         FIXTURE_TEST(a_pack_cut_before_it_is_opened_is_damage_of_all),
