@@ -13,7 +13,7 @@
 #include "core/base/cleanup.h"
 
 struct CAPABILITY("mutex") lock {
-    pthread_mutex_t mutex;
+    pthread_mutex_t mutex; /* protects what its struct lock is said to */
 };
 
 void lock_init(struct lock *l);

@@ -20,7 +20,7 @@
 #include "core/base/compiler.h"
 
 struct gate {
-    pthread_rwlock_t lock;
+    pthread_rwlock_t lock; /* page marks against events; see above */
 };
 
 static inline void gate_init(struct gate *g)

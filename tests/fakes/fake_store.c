@@ -17,6 +17,7 @@ struct snapshot_writer {
 struct fake_store fake_store;
 static struct ramblock_list blocks;
 static struct page **pages;
+/* Protects the pages and `busy`. */
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 static bool busy[LANES_MAX];
 static struct snapshot_writer the_writer;
