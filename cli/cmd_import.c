@@ -121,8 +121,9 @@ static int run(struct cli *cli, int argc, char **argv, struct error *err)
         return rc;
     if (words.n_rest != 1)
         return fail(err, ERR_USAGE, "name one memory file");
-    if (o.level < 1 || o.level > 19)
-        return fail(err, ERR_USAGE, "--compression must be from 1 to 19");
+    rc = option_check_level(o.level, err);
+    if (rc < 0)
+        return rc;
     if (!(o.name ? o.name[0] : name_of(words.rest[0])[0]))
         return fail(err, ERR_USAGE, "--name must not be empty");
     return import(cli, &o, words.rest[0], err);

@@ -56,20 +56,24 @@ static struct progress *progress_of(struct restore_output *o)
     return o->progress;
 }
 
+/* An output that fails ends the command: nobody hears it any more. */
+static void print_json(struct restore_output *o, json_t *event)
+{
+    if (output_json(event, &o->failed) < 0)
+        stopper_pull(o->cli->stop, ERR_IO);
+}
+
 static void print_running(void *arg, const struct restore_event_running *e)
 {
     struct restore_output *o = arg;
     char took[32], read[32], image[32];
 
     if (o->cli->json) {
-        if (output_json(json_pack("{s:s, s:I, s:I, s:I, s:I}", "type",
-                                  "running", "elapsed_ms",
-                                  (json_int_t)e->elapsed_ms, "read_bytes",
-                                  (json_int_t)e->read_bytes, "image_bytes",
-                                  (json_int_t)e->image_bytes, "qemu_pid",
-                                  (json_int_t)e->qemu_pid),
-                        &o->failed) < 0)
-            stopper_pull(o->cli->stop, ERR_IO);
+        print_json(o, json_pack("{s:s, s:I, s:I, s:I, s:I}", "type", "running",
+                                "elapsed_ms", (json_int_t)e->elapsed_ms,
+                                "read_bytes", (json_int_t)e->read_bytes,
+                                "image_bytes", (json_int_t)e->image_bytes,
+                                "qemu_pid", (json_int_t)e->qemu_pid));
         return;
     }
     if (!progress_of(o))
@@ -87,16 +91,14 @@ static void print_resident(void *arg, const struct restore_event_resident *e)
     char took[32], read[32];
 
     if (o->cli->json) {
-        if (output_json(
-                json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:I}", "type",
-                          "resident", "elapsed_ms", (json_int_t)e->elapsed_ms,
-                          "faults", (json_int_t)e->faults, "fault_p50_us",
-                          (json_int_t)e->fault_p50_us, "fault_p99_us",
-                          (json_int_t)e->fault_p99_us, "prefetched_pages",
-                          (json_int_t)e->prefetched_pages, "read_bytes",
-                          (json_int_t)e->read_bytes),
-                &o->failed) < 0)
-            stopper_pull(o->cli->stop, ERR_IO);
+        print_json(o, json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:I}", "type",
+                                "resident", "elapsed_ms",
+                                (json_int_t)e->elapsed_ms, "faults",
+                                (json_int_t)e->faults, "fault_p50_us",
+                                (json_int_t)e->fault_p50_us, "fault_p99_us",
+                                (json_int_t)e->fault_p99_us, "prefetched_pages",
+                                (json_int_t)e->prefetched_pages, "read_bytes",
+                                (json_int_t)e->read_bytes));
         return;
     }
     if (!progress_of(o))

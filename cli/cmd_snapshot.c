@@ -7,9 +7,6 @@
 #include "cli/summary.h"
 #include "snapshot/snapshot_job.h"
 
-/* zstd's strongest level that needs no special decoder settings. */
-#define LEVEL_MAX 19u
-
 struct snapshot_options {
     const char *qmp;
     const char *name;
@@ -68,9 +65,8 @@ static int check(const struct snapshot_options *o, struct error *err)
                     o->channels);
     if (o->max_downtime_ms == 0)
         return fail(err, ERR_USAGE, "--max-downtime must be more than 0");
-    if (o->level < 1 || o->level > LEVEL_MAX)
-        return fail(err, ERR_USAGE, "--compression must be from 1 to %u",
-                    LEVEL_MAX);
+    if (option_check_level(o->level, err) < 0)
+        return err->code;
     if (o->name && !o->name[0])
         return fail(err, ERR_USAGE, "--name must not be empty");
     return 0;

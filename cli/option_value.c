@@ -9,6 +9,8 @@
 
 #include "core/base/bytes.h"
 
+#define LEVEL_MAX 19u
+
 struct unit {
     const char *suffix;
     uint64_t factor;
@@ -250,4 +252,12 @@ int option_value_set(const struct option_spec *spec, const char *text,
     if (rc < 0)
         error_wrap(err, "option '--%s'", spec->name);
     return rc;
+}
+
+int option_check_level(uint64_t level, struct error *err)
+{
+    if (level < 1 || level > LEVEL_MAX)
+        return fail(err, ERR_USAGE, "--compression must be from 1 to %u",
+                    LEVEL_MAX);
+    return 0;
 }

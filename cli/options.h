@@ -72,6 +72,10 @@ int options_extract(const struct option_spec *specs,
                     void *values, struct error *err) NODISCARD;
 
 /* ERR_USAGE says what was expected. */
+/* What --compression takes; ERR_USAGE outside of 1 to 19, zstd's strongest
+ * level that needs no special decoder settings. */
+int option_check_level(uint64_t level, struct error *err) NODISCARD;
+
 int option_parse_size(const char *text, uint64_t *ret,
                       struct error *err) NODISCARD;
 int option_parse_duration(const char *text, uint64_t *ret_ms,

@@ -261,9 +261,9 @@ static bool is_direct(const struct frame_want *wants, size_t n, uint32_t raw)
     return true;
 }
 
-/* Wants of one frame, from its raw bytes. */
+/* Wants of one frame, from its raw bytes: copied, or shown where they lie. */
 static int hand_out(struct frame_want *wants, size_t n, const uint8_t *raw,
-                    uint32_t bytes, struct error *err)
+                    uint32_t bytes, bool views, struct error *err)
 {
     for (size_t i = 0; i < n; i++) {
         uint64_t at = (uint64_t)wants[i].place.slot * PAGE_BYTES;
@@ -271,22 +271,10 @@ static int hand_out(struct frame_want *wants, size_t n, const uint8_t *raw,
         if (at + PAGE_BYTES > bytes)
             return fail(err, ERR_CORRUPT, "frame %u has no page %u",
                         wants[i].place.frame, wants[i].place.slot);
-        memcpy(wants[i].to, raw + at, PAGE_BYTES);
-    }
-    return 0;
-}
-
-/* The same without a copy. */
-static int show(struct frame_want *wants, size_t n, const uint8_t *raw,
-                uint32_t bytes, struct error *err)
-{
-    for (size_t i = 0; i < n; i++) {
-        uint64_t at = (uint64_t)wants[i].place.slot * PAGE_BYTES;
-
-        if (at + PAGE_BYTES > bytes)
-            return fail(err, ERR_CORRUPT, "frame %u has no page %u",
-                        wants[i].place.frame, wants[i].place.slot);
-        wants[i].to = (uint8_t *)(uintptr_t)raw + at;
+        if (views)
+            wants[i].to = (uint8_t *)(uintptr_t)raw + at;
+        else
+            memcpy(wants[i].to, raw + at, PAGE_BYTES);
     }
     return 0;
 }
@@ -306,8 +294,7 @@ static int decode_wants(struct frame_reader *r, const struct pack_reader *pack,
 
     if (rc < 0 || (direct && raw == wants[0].to))
         return rc;
-    return views && raw != r->raw ? show(wants, n, raw, bytes, err)
-                                  : hand_out(wants, n, raw, bytes, err);
+    return hand_out(wants, n, raw, bytes, views && raw != r->raw, err);
 }
 
 /* A range that has arrived, or could not be read. */
@@ -365,7 +352,7 @@ static bool take_cached(struct frame_reader *r, struct frame_want *wants,
 
     if (!f)
         return false;
-    good = hand_out(wants, n, f->data, f->bytes, &ignored) == 0;
+    good = hand_out(wants, n, f->data, f->bytes, false, &ignored) == 0;
     shared_frames_put(cache, f);
     if (good)
         *ret_rc = scan->ready(scan->arg, wants, n, err);
