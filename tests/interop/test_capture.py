@@ -479,11 +479,50 @@ def small_disk(size):
         subprocess.run(["umount", "-l", folder], check=True)
 
 
-def check_full_disk(version, size, beforehand=False):
+@contextlib.contextmanager
+def greedy_neighbour(folder):
+    """Somebody else on that disk: once it is nearly full (the spool has its
+    room) he takes all that is free, and all that the spool gives back, before
+    the packs get it."""
+    over = threading.Event()
+    fd = os.open(folder, os.O_TMPFILE | os.O_RDWR)
+
+    def take():
+        full, size, last = False, 0, None
+        while not over.is_set():
+            st = os.statvfs(folder)
+            free = st.f_bavail * st.f_frsize
+            if not full:
+                # Reserving takes a while: it is over when nothing moves.
+                full = free < 20 << 20 and free == last
+                last = free
+                time.sleep(0.005)
+                continue
+            if free == 0:
+                time.sleep(0.0001)
+                continue
+            with contextlib.suppress(OSError):
+                os.posix_fallocate(fd, size, free)
+                size += free
+
+    thread = threading.Thread(target=take)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+        os.close(fd)
+
+
+def check_full_disk(version, size, beforehand=False, neighbour=False):
     with small_disk(size) as folder, guest(version) as vm:
         repo = new_repository(folder)
         before = files_of(repo)
-        error = refused(15, *words(repo, vm))
+        with contextlib.ExitStack() as stack:
+            if neighbour:
+                stack.enter_context(greedy_neighbour(folder))
+            error = refused(15, *words(repo, vm))
         assert error["code"] == "no_space", error
         assert ("mode background needs" in error["message"]) == beforehand
         assert files_of(repo) == before, files_of(repo)
@@ -532,7 +571,7 @@ def test_disk_too_small_for_a_save_of_7_2_is_told_beforehand():
 
 def test_disk_that_fills_up_during_a_save_of_7_2():
     """There is room for the spool, and then none for the packs."""
-    check_full_disk("7.2", "196m")
+    check_full_disk("7.2", "196m", neighbour=True)
 
 
 if __name__ == "__main__":
