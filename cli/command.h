@@ -45,7 +45,7 @@ int cli_check_location(const char *path, struct error *err) NODISCARD;
 int cli_open_repository(struct cli *cli, struct repository **ret,
                         struct error *err) NODISCARD;
 
-extern const struct command cmd_init, cmd_snapshot, cmd_list, cmd_show,
+extern const struct command cmd_init, cmd_snapshot, cmd_list, cmd_show, cmd_diff,
     cmd_restore, cmd_pager, cmd_serve, cmd_import, cmd_export, cmd_check,
     cmd_doctor, cmd_version;
 

@@ -17,9 +17,9 @@
 #include "core/base/log.h"
 
 static const struct command *const commands[] = {
-    &cmd_init,    &cmd_snapshot, &cmd_list,   &cmd_show,  &cmd_restore,
-    &cmd_serve,   &cmd_import,   &cmd_export, &cmd_check, &cmd_doctor,
-    &cmd_version, &cmd_pager,    NULL,
+    &cmd_init,    &cmd_snapshot, &cmd_list,   &cmd_show,   &cmd_diff,
+    &cmd_restore, &cmd_serve,    &cmd_import, &cmd_export, &cmd_check,
+    &cmd_doctor,  &cmd_version,  &cmd_pager,  NULL,
 };
 
 struct globals {

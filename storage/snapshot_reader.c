@@ -368,6 +368,40 @@ int snapshot_reader_locate(struct snapshot_reader *s, uint32_t block,
     return rc < 0 ? wrap_page(s, block, pgno, err) : 0;
 }
 
+int snapshot_reader_is_raw(struct snapshot_reader *s,
+                           const struct page_place *place, bool *ret,
+                           struct error *err)
+{
+    struct pack_reader *reader;
+    int rc = use_pack(s, place->pack, &reader, err);
+
+    if (rc < 0)
+        return rc;
+    *ret = pack_reader_frame_stored_bytes(reader, place->frame) ==
+           pack_reader_frame_raw_bytes(reader, place->frame);
+    return 0;
+}
+
+int snapshot_reader_hash(struct snapshot_reader *s, uint32_t block, pgno_t pgno,
+                         struct page_place *ret, struct page_hash *ret_hash,
+                         uint32_t *ret_key, struct error *err)
+{
+    const struct page_hash *hashes;
+    struct pack_reader *reader;
+    int rc = locate(s, block, pgno, ret, &reader, err);
+
+    if (rc == 0 && !ret->zero)
+        rc = pack_reader_hashes(reader, &hashes, err);
+    if (rc < 0)
+        return wrap_page(s, block, pgno, err);
+    if (!ret->zero) {
+        *ret_key = pack_reader_hash_key_id(reader);
+        *ret_hash =
+            hashes[pack_reader_frame_first_item(reader, ret->frame) + ret->slot];
+    }
+    return 0;
+}
+
 static int load_frame(struct snapshot_reader *s, struct pack_reader *reader,
                       const struct page_place *place, const uint8_t **ret,
                       struct error *err)

@@ -46,6 +46,11 @@ struct page_place {
 int snapshot_reader_locate(struct snapshot_reader *s, uint32_t block,
                            pgno_t pgno, struct page_place *ret,
                            struct error *err) NODISCARD;
+/* Whether a located page's frame is stored as it is, since compression gained
+ * nothing. Reads no content. */
+int snapshot_reader_is_raw(struct snapshot_reader *s,
+                           const struct page_place *place, bool *ret,
+                           struct error *err) NODISCARD;
 /* The content (PAGE_BYTES) in *ret, borrowed until the next call on this
  * reader; NULL for a zero page. */
 int snapshot_reader_page(struct snapshot_reader *s, uint32_t block, pgno_t pgno,

@@ -1,5 +1,5 @@
 /*
- * snapshot_reader_inside.h - a reader as verify sees it. No door.
+ * snapshot_reader_inside.h - a reader as verify and diff see it. No door.
  */
 #ifndef FIRN_STORAGE_SNAPSHOT_READER_INSIDE_H
 #define FIRN_STORAGE_SNAPSHOT_READER_INSIDE_H
@@ -16,5 +16,12 @@ struct manifest *snapshot_reader_manifest(struct snapshot_reader *s);
 int snapshot_reader_check_segment(struct snapshot_reader *s, uint32_t block,
                                   const struct manifest_segment *row,
                                   struct error *err) NODISCARD;
+
+/* Where a page's content lies, and its content hash as the pack's table has it,
+ * keyed with secret *ret_key of the keyring. Reads tables, no content. For a
+ * zero page only place->zero is set. */
+int snapshot_reader_hash(struct snapshot_reader *s, uint32_t block, pgno_t pgno,
+                         struct page_place *ret, struct page_hash *ret_hash,
+                         uint32_t *ret_key, struct error *err) NODISCARD;
 
 #endif

@@ -376,6 +376,39 @@ class Repository(Case):
                                          "errors")})
         self.assertEqual(100, objects[-1]["read_data_percent"])
 
+    def import_image(self, pages):
+        path = os.path.join(self.folder, "image")
+        with open(path, "wb") as f:
+            f.write(b"".join(pages))
+        return self.firn("--repo", self.repo, "-q", "import", "--format",
+                         "raw", "--name", "vm1", path)[1].strip()
+
+    def test_diff_tells_what_differs_and_where(self):
+        self.init()
+        pages = [os.urandom(4096) for _ in range(600)] + [bytes(4096)] * 40
+        a = self.import_image(pages)
+        pages[7] = os.urandom(4096)
+        pages[8] = bytes(4096)
+        pages[610] = os.urandom(4096)
+        b = self.import_image(pages)
+        repo = ["--repo", self.repo]
+        status, objects = self.objects(*repo, "diff", a, b, "--ranges")
+        self.assertEqual(0, status)
+        self.assertEqual(
+            [{"type": "diff", "a": a, "b": b, "devices": [], "blocks": [
+                {"name": "ram", "bytes": 640 * 4096, "n_ranges": 2,
+                 "pages": {"same": 637, "changed": 1, "filled": 1,
+                           "cleared": 1},
+                 "ranges": [[7 * 4096, 8192], [610 * 4096, 4096]]}]}],
+            objects)
+        text = self.firn(*repo, "diff", a, b)[1]
+        self.assertRegex(text, r"ram +2\.5 MiB +637 +1 +1 +1 +2")
+        self.assertNotIn("RANGES of", text)
+        self.assertIn("\n          7000 8192\n",
+                      self.firn(*repo, "diff", a, b, "--ranges")[1])
+        self.error(2, "usage", *repo, "diff", a)
+        self.error(1, "not_found", *repo, "diff", a, "vm2@latest")
+
     def test_a_damaged_snapshot_is_named_and_found_by_check(self):
         self.init()
         name = "0123456789abcdef"
