@@ -15,6 +15,7 @@
 
 #include "core/base/clock.h"
 #include "core/qmp/vm_facts.h"
+#include "snapshot/convergence.h"
 
 #define LOG_AREA "capture"
 #include "core/base/log.h"
@@ -128,11 +129,13 @@ static int start_qemu(struct capture *c, struct error *err)
 
 static int begin(struct capture *c, enum snapshot_mode mode, struct error *err)
 {
-    const struct qemu_source_limits limits = {
-        .downtime_ms = c->args->max_downtime_ms,
+    const struct qemu_wishes wishes = {
+        .mode = mode,
+        .downtime_limit_ms =
+            convergence_limit_ms(c->args->max_downtime_ms, false),
         .bandwidth_bytes_per_s = c->args->max_bandwidth_bytes_per_s,
     };
-    int rc = qemu_source_set_up(c->source, mode, &limits, err);
+    int rc = qemu_source_set_up(c->source, &wishes, err);
 
     if (rc == 0)
         rc = make_receiver(c, mode, err);

@@ -13,10 +13,6 @@
  *   query-migrate, query-status     until the VM is where it was
  *   migrate-set-capabilities        as found
  *   migrate-set-parameters
- *
- * QEMU's downtime-limit bounds an estimate made from the bandwidth of the last
- * 100 ms; device state, the flush of all disks and our own part come on top.
- * It is set to a sixth of the budget for that reason.
  */
 #include "snapshot/qemu_source.h"
 
@@ -24,7 +20,6 @@
 
 #include "core/base/clock.h"
 #include "snapshot/run_state.h"
-#include "snapshot/socket_folder.h"
 
 #define LOG_AREA "source"
 #include "core/base/log.h"
@@ -44,17 +39,15 @@ void qemu_source_init(struct qemu_source *s, struct qmp_session *qmp,
 {
     int major, minor, micro;
 
-    *s = (struct qemu_source){.qmp = qmp, .stop = stop};
+    *s = (struct qemu_source){
+        .qmp = qmp, .stop = stop, .settings = {.qmp = qmp}};
     qmp_session_version(qmp, &major, &minor, &micro);
     s->version = QEMU_VERSION(major, minor);
 }
 
 void qemu_source_release(struct qemu_source *s)
 {
-    json_decref(s->found_capabilities);
-    json_decref(s->found_parameters);
-    s->found_capabilities = NULL;
-    s->found_parameters = NULL;
+    qemu_settings_release(&s->settings);
 }
 
 static void say(struct qemu_source *s, const char *text)
@@ -138,7 +131,7 @@ static int ask_state(struct qemu_source *s, char ret[static 32],
     return rc;
 }
 
-static int ask_migration(struct qemu_source *s, json_t **ret, struct error *err)
+int qemu_source_ask(struct qemu_source *s, json_t **ret, struct error *err)
 {
     return qmp_execute(s->qmp, "query-migrate", NULL, ret, err);
 }
@@ -147,7 +140,7 @@ static int ask_status(struct qemu_source *s, char ret[static 32],
                       struct error *err)
 {
     cleanup_json json_t *answer = NULL;
-    int rc = ask_migration(s, &answer, err);
+    int rc = qemu_source_ask(s, &answer, err);
 
     if (rc == 0)
         snprintf(ret, 32, "%s", json_path_str(answer, "status", ""));
@@ -158,7 +151,7 @@ int qemu_source_reason(struct qemu_source *s, char *text, size_t size,
                        struct error *err)
 {
     cleanup_json json_t *answer = NULL;
-    int rc = ask_migration(s, &answer, err);
+    int rc = qemu_source_ask(s, &answer, err);
 
     if (rc == 0)
         snprintf(text, size, "%s", json_path_str(answer, "error-desc", ""));
@@ -166,22 +159,6 @@ int qemu_source_reason(struct qemu_source *s, char *text, size_t size,
 }
 
 /* What is found. */
-
-static bool capability_of(const json_t *list, const char *name, bool *ret_known)
-{
-    const json_t *c;
-    size_t i;
-
-    *ret_known = false;
-    json_array_foreach(list, i, c)
-    {
-        if (strcmp(json_path_str(c, "capability", ""), name) == 0) {
-            *ret_known = true;
-            return json_path_bool(c, "state", false);
-        }
-    }
-    return false;
-}
 
 static int under_way(const char *status, struct error *err)
 {
@@ -200,9 +177,7 @@ static int await_orphan(struct qemu_source *s, uint64_t deadline_ns,
                         struct error *err)
 {
     uint64_t begun = clock_monotonic_ns();
-    bool known;
-    bool background =
-        capability_of(s->found_capabilities, "background-snapshot", &known);
+    bool background = qemu_settings_is_on(&s->settings, "background-snapshot");
     uint64_t patience = background ? ORPHAN_BACKGROUND_NS : ORPHAN_STREAM_NS;
     bool said = false;
 
@@ -249,7 +224,7 @@ static int check_blockers(struct qemu_source *s, struct error *err)
     cleanup_json json_t *answer = NULL;
     const json_t *reasons;
     const char *reason;
-    int rc = ask_migration(s, &answer, err);
+    int rc = qemu_source_ask(s, &answer, err);
 
     if (rc < 0)
         return rc;
@@ -262,210 +237,36 @@ static int check_blockers(struct qemu_source *s, struct error *err)
     return error_hint(err, "remove that device or option from the VM");
 }
 
-static int check_parameters(struct qemu_source *s, struct error *err)
-{
-    const json_t *p = s->found_parameters;
-
-    if (json_path_str(p, "tls-creds", "")[0]) {
-        fail(err, ERR_UNSUPPORTED,
-             "QEMU's migration parameter tls-creds is set ('%s'): it would "
-             "speak TLS to us",
-             json_path_str(p, "tls-creds", ""));
-        return error_hint(err, "clear it: migrate-set-parameters with "
-                               "\"tls-creds\": \"\"");
-    }
-    if (strcmp(json_path_str(p, "mode", "normal"), "normal") != 0)
-        return fail(err, ERR_UNSUPPORTED,
-                    "QEMU's migration mode is '%s', not 'normal'",
-                    json_path_str(p, "mode", ""));
-    return 0;
-}
-
-/* A killed capture's settings are no user's: what it had found counts. */
-static void recall_settings(struct qemu_source *s)
-{
-    cleanup_json json_t *kept = NULL;
-    json_t *capabilities, *parameters;
-
-    settings_memo_init(&s->memo, socket_folder_base(),
-                       qmp_session_peer_pid(s->qmp));
-    kept = settings_memo_recall(&s->memo);
-    capabilities = json_object_get(kept, "capabilities");
-    parameters = json_object_get(kept, "parameters");
-    if (!json_is_array(capabilities) || !json_is_object(parameters))
-        return;
-    log_debug("a killed capture left its settings");
-    qemu_source_release(s);
-    s->found_capabilities = json_incref(capabilities);
-    s->found_parameters = json_incref(parameters);
-}
-
-static void keep_settings(const struct qemu_source *s)
-{
-    cleanup_json json_t *settings =
-        json_pack("{s:O, s:O}", "capabilities", s->found_capabilities,
-                  "parameters", s->found_parameters);
-
-    if (settings)
-        settings_memo_keep(&s->memo, settings);
-}
-
 int qemu_source_examine(struct qemu_source *s, uint64_t deadline_ns,
                         struct error *err)
 {
-    int rc = qmp_execute(s->qmp, "query-migrate-capabilities", NULL,
-                         &s->found_capabilities, err);
+    int rc = qemu_settings_read_capabilities(&s->settings, err);
 
     if (rc == 0)
         rc = await_orphan(s, deadline_ns, err);
     if (rc == 0)
         rc = find_state(s, err);
     if (rc == 0)
-        rc = qmp_execute(s->qmp, "query-migrate-parameters", NULL,
-                         &s->found_parameters, err);
-    if (rc == 0)
-        rc = check_parameters(s, err);
+        rc = qemu_settings_read_parameters(&s->settings, err);
     if (rc == 0)
         rc = check_blockers(s, err);
     if (rc < 0)
         return rc;
-    capability_of(s->found_capabilities, "background-snapshot",
-                  &s->can_background);
-    recall_settings(s);
+    s->can_background = qemu_settings_has(&s->settings, "background-snapshot");
+    qemu_settings_recall(&s->settings);
     return 0;
 }
 
-/* Setting up and putting back. */
-
-static bool wants(enum snapshot_mode mode, const char *capability)
-{
-    if (strcmp(capability, "events") == 0)
-        return true;
-    if (strcmp(capability, "return-path") == 0)
-        return mode == SNAPSHOT_STREAM;
-    if (strcmp(capability, "background-snapshot") == 0)
-        return mode == SNAPSHOT_BACKGROUND;
-    return false;
-}
-
-static int set_capabilities(struct qemu_source *s, json_t *list,
-                            struct error *err)
-{
-    json_t *args;
-    int rc = json_build(&args, err, "{s:o}", "capabilities", list);
-
-    if (rc < 0)
-        return rc;
-    return qmp_execute(s->qmp, "migrate-set-capabilities", args, NULL, err);
-}
-
-static int put_capability(json_t *list, const char *name, bool state,
-                          struct error *err)
-{
-    json_t *c;
-    int rc = json_build(&c, err, "{s:s, s:b}", "capability", name, "state",
-                        (int)state);
-
-    if (rc < 0)
-        return rc;
-    return json_array_append_new(list, c) < 0 ? fail_nomem(err) : 0;
-}
-
-/* The list for a mode, or (SNAPSHOT_AUTO) the one that was found. */
-static int capability_list(struct qemu_source *s, enum snapshot_mode mode,
-                           json_t **ret, struct error *err)
-{
-    cleanup_json json_t *list = json_array();
-    const json_t *c;
-    size_t i;
-
-    if (!list)
-        return fail_nomem(err);
-    json_array_foreach(s->found_capabilities, i, c)
-    {
-        const char *name = json_path_str(c, "capability", "");
-        bool state = json_path_bool(c, "state", false);
-        int rc;
-
-        if (mode != SNAPSHOT_AUTO)
-            state = wants(mode, name);
-        rc = put_capability(list, name, state, err);
-        if (rc < 0)
-            return rc;
-    }
-    *ret = steal_ptr(&list);
-    return 0;
-}
-
-static int explain_no_background(struct error *err)
-{
-    error_wrap(err, "mode background is not possible here");
-    return error_hint(err,
-                      "QEMU needs userfaultfd (run it as root, or set sysctl "
-                      "vm.unprivileged_userfaultfd=1) and memory that can be "
-                      "write-protected; else pause the VM and use --mode "
-                      "stream");
-}
-
-static int set_parameters(struct qemu_source *s, json_int_t bandwidth,
-                          json_int_t downtime_ms, struct error *err)
-{
-    json_t *args;
-    int rc = json_build(&args, err, "{s:I, s:I}", "max-bandwidth", bandwidth,
-                        "downtime-limit", downtime_ms);
-
-    if (rc < 0)
-        return rc;
-    return qmp_execute(s->qmp, "migrate-set-parameters", args, NULL, err);
-}
-
-int qemu_source_set_up(struct qemu_source *s, enum snapshot_mode mode,
-                       const struct qemu_source_limits *limits,
+int qemu_source_set_up(struct qemu_source *s, const struct qemu_wishes *wishes,
                        struct error *err)
 {
-    json_t *list;
-    int rc = capability_list(s, mode, &list, err);
-
-    if (rc < 0)
-        return rc;
-    keep_settings(s);
-    s->mode = mode;
-    s->set_up = true;
-    rc = set_capabilities(s, list, err);
-    if (rc == ERR_UNSUPPORTED) {
-        /* All or none of them: nothing was changed. */
-        s->set_up = false;
-        settings_memo_forget(&s->memo);
-        if (mode == SNAPSHOT_BACKGROUND)
-            explain_no_background(err);
-    }
-    if (rc < 0)
-        return rc;
-    return set_parameters(
-        s, (json_int_t)MIN(limits->bandwidth_bytes_per_s, INT64_MAX),
-        (json_int_t)MAX(limits->downtime_ms / 6, UINT64_C(1)), err);
+    s->mode = wishes->mode;
+    return qemu_settings_apply(&s->settings, wishes, err);
 }
 
 int qemu_source_put_back(struct qemu_source *s, struct error *err)
 {
-    json_t *list;
-    int rc;
-
-    if (!s->set_up)
-        return 0;
-    rc = capability_list(s, SNAPSHOT_AUTO, &list, err);
-    if (rc == 0)
-        rc = set_capabilities(s, list, err);
-    if (rc < 0)
-        return rc;
-    rc = set_parameters(
-        s, json_path_int(s->found_parameters, "max-bandwidth", 134217728),
-        json_path_int(s->found_parameters, "downtime-limit", 300), err);
-    if (rc < 0)
-        return rc;
-    s->set_up = false;
-    settings_memo_forget(&s->memo);
-    return 0;
+    return qemu_settings_put_back(&s->settings, err);
 }
 
 /* Starting and ending. */

@@ -9,8 +9,7 @@
 #define FIRN_SNAPSHOT_QEMU_SOURCE_H
 
 #include "core/qmp/qmp_session.h"
-#include "snapshot/capture_mode.h"
-#include "snapshot/settings_memo.h"
+#include "snapshot/qemu_settings.h"
 
 struct qemu_source {
     struct qmp_session *qmp; /* borrowed */
@@ -21,14 +20,11 @@ struct qemu_source {
     /* what examine() found */
     int version;
     char found_state[32];
-    json_t *found_capabilities;
-    json_t *found_parameters;
-    struct settings_memo memo;
+    struct qemu_settings settings;
     bool can_background;
 
     /* what was done */
     enum snapshot_mode mode;
-    bool set_up;
     bool started;
 
     /* what the events told */
@@ -56,19 +52,16 @@ static inline bool qemu_source_found_running(const struct qemu_source *s)
 int qemu_source_examine(struct qemu_source *s, uint64_t deadline_ns,
                         struct error *err) NODISCARD;
 
-struct qemu_source_limits {
-    uint64_t downtime_ms;           /* our budget, not QEMU's parameter */
-    uint64_t bandwidth_bytes_per_s; /* 0: none */
-};
-
 /* Sets capabilities and parameters for the mode. */
-int qemu_source_set_up(struct qemu_source *s, enum snapshot_mode mode,
-                       const struct qemu_source_limits *limits,
+int qemu_source_set_up(struct qemu_source *s, const struct qemu_wishes *wishes,
                        struct error *err) NODISCARD;
 int qemu_source_start(struct qemu_source *s, const char *uri,
                       struct error *err) NODISCARD;
 /* Takes in the events that have come. */
 int qemu_source_follow(struct qemu_source *s, struct error *err) NODISCARD;
+/* The answer to query-migrate; the caller owns it. */
+int qemu_source_ask(struct qemu_source *s, json_t **ret,
+                    struct error *err) NODISCARD;
 /* A cancel never harms the VM? */
 bool qemu_source_may_cancel(const struct qemu_source *s);
 /* Asks QEMU to give up; only if it may. */

@@ -1,0 +1,224 @@
+#include "snapshot/qemu_settings.h"
+
+#include "snapshot/socket_folder.h"
+
+#define LOG_AREA "source"
+#include "core/base/log.h"
+
+void qemu_settings_release(struct qemu_settings *s)
+{
+    json_decref(s->capabilities);
+    json_decref(s->parameters);
+    s->capabilities = NULL;
+    s->parameters = NULL;
+}
+
+/* Finding. */
+
+int qemu_settings_read_capabilities(struct qemu_settings *s, struct error *err)
+{
+    return qmp_execute(s->qmp, "query-migrate-capabilities", NULL,
+                       &s->capabilities, err);
+}
+
+static int check_parameters(const json_t *p, struct error *err)
+{
+    if (json_path_str(p, "tls-creds", "")[0]) {
+        fail(err, ERR_UNSUPPORTED,
+             "QEMU's migration parameter tls-creds is set ('%s'): it would "
+             "speak TLS to us",
+             json_path_str(p, "tls-creds", ""));
+        return error_hint(err, "clear it: migrate-set-parameters with "
+                               "\"tls-creds\": \"\"");
+    }
+    if (strcmp(json_path_str(p, "mode", "normal"), "normal") != 0)
+        return fail(err, ERR_UNSUPPORTED,
+                    "QEMU's migration mode is '%s', not 'normal'",
+                    json_path_str(p, "mode", ""));
+    return 0;
+}
+
+int qemu_settings_read_parameters(struct qemu_settings *s, struct error *err)
+{
+    int rc = qmp_execute(s->qmp, "query-migrate-parameters", NULL,
+                         &s->parameters, err);
+
+    return rc < 0 ? rc : check_parameters(s->parameters, err);
+}
+
+static const json_t *find(const struct qemu_settings *s, const char *capability)
+{
+    const json_t *c;
+    size_t i;
+
+    json_array_foreach(s->capabilities, i, c)
+    {
+        if (strcmp(json_path_str(c, "capability", ""), capability) == 0)
+            return c;
+    }
+    return NULL;
+}
+
+bool qemu_settings_has(const struct qemu_settings *s, const char *capability)
+{
+    return find(s, capability) != NULL;
+}
+
+bool qemu_settings_is_on(const struct qemu_settings *s, const char *capability)
+{
+    return json_path_bool(find(s, capability), "state", false);
+}
+
+void qemu_settings_recall(struct qemu_settings *s)
+{
+    cleanup_json json_t *kept = NULL;
+    json_t *capabilities, *parameters;
+
+    settings_memo_init(&s->memo, socket_folder_base(),
+                       qmp_session_peer_pid(s->qmp));
+    kept = settings_memo_recall(&s->memo);
+    capabilities = json_object_get(kept, "capabilities");
+    parameters = json_object_get(kept, "parameters");
+    if (!json_is_array(capabilities) || !json_is_object(parameters))
+        return;
+    log_debug("a killed capture left its settings");
+    qemu_settings_release(s);
+    s->capabilities = json_incref(capabilities);
+    s->parameters = json_incref(parameters);
+}
+
+static void keep(const struct qemu_settings *s)
+{
+    cleanup_json json_t *settings =
+        json_pack("{s:O, s:O}", "capabilities", s->capabilities, "parameters",
+                  s->parameters);
+
+    if (settings)
+        settings_memo_keep(&s->memo, settings);
+}
+
+/* Changing. */
+
+static bool wants(const struct qemu_wishes *w, const char *capability)
+{
+    if (strcmp(capability, "events") == 0)
+        return true;
+    if (strcmp(capability, "return-path") == 0)
+        return w->mode == SNAPSHOT_STREAM;
+    if (strcmp(capability, "auto-converge") == 0)
+        return w->mode == SNAPSHOT_STREAM && w->auto_converge;
+    if (strcmp(capability, "background-snapshot") == 0)
+        return w->mode == SNAPSHOT_BACKGROUND;
+    return false;
+}
+
+static int put_capability(json_t *list, const char *name, bool state,
+                          struct error *err)
+{
+    json_t *c;
+    int rc = json_build(&c, err, "{s:s, s:b}", "capability", name, "state",
+                        (int)state);
+
+    if (rc < 0)
+        return rc;
+    return json_array_append_new(list, c) < 0 ? fail_nomem(err) : 0;
+}
+
+/* As wished for, or (NULL) as found. */
+static int set_capabilities(struct qemu_settings *s,
+                            const struct qemu_wishes *wishes, struct error *err)
+{
+    cleanup_json json_t *list = json_array();
+    const json_t *c;
+    json_t *args;
+    size_t i;
+    int rc = list ? 0 : fail_nomem(err);
+
+    json_array_foreach(s->capabilities, i, c)
+    {
+        const char *name = json_path_str(c, "capability", "");
+        bool state =
+            wishes ? wants(wishes, name) : json_path_bool(c, "state", false);
+
+        if (rc == 0)
+            rc = put_capability(list, name, state, err);
+    }
+    if (rc == 0)
+        rc = json_build(&args, err, "{s:O}", "capabilities", list);
+    if (rc < 0)
+        return rc;
+    return qmp_execute(s->qmp, "migrate-set-capabilities", args, NULL, err);
+}
+
+static int explain_no_background(struct error *err)
+{
+    error_wrap(err, "mode background is not possible here");
+    return error_hint(err,
+                      "QEMU needs userfaultfd (run it as root, or set sysctl "
+                      "vm.unprivileged_userfaultfd=1) and memory that can be "
+                      "write-protected; else pause the VM and use --mode "
+                      "stream");
+}
+
+static int set_parameters(struct qemu_settings *s, json_t *args,
+                          struct error *err)
+{
+    return qmp_execute(s->qmp, "migrate-set-parameters", args, NULL, err);
+}
+
+int qemu_settings_apply(struct qemu_settings *s,
+                        const struct qemu_wishes *wishes, struct error *err)
+{
+    json_t *args;
+    int rc;
+
+    keep(s);
+    s->changed = true;
+    rc = set_capabilities(s, wishes, err);
+    if (rc == ERR_UNSUPPORTED) {
+        /* All or none of them: nothing was changed. */
+        s->changed = false;
+        settings_memo_forget(&s->memo);
+        if (wishes->mode == SNAPSHOT_BACKGROUND)
+            explain_no_background(err);
+    }
+    if (rc == 0)
+        rc = json_build(
+            &args, err, "{s:I, s:I}", "max-bandwidth",
+            (json_int_t)MIN(wishes->bandwidth_bytes_per_s, INT64_MAX),
+            "downtime-limit", (json_int_t)wishes->downtime_limit_ms);
+    return rc < 0 ? rc : set_parameters(s, args, err);
+}
+
+int qemu_settings_limit_downtime(struct qemu_settings *s, uint64_t limit_ms,
+                                 struct error *err)
+{
+    json_t *args;
+    int rc =
+        json_build(&args, err, "{s:I}", "downtime-limit", (json_int_t)limit_ms);
+
+    return rc < 0 ? rc : set_parameters(s, args, err);
+}
+
+int qemu_settings_put_back(struct qemu_settings *s, struct error *err)
+{
+    json_t *args;
+    int rc;
+
+    if (!s->changed)
+        return 0;
+    rc = set_capabilities(s, NULL, err);
+    if (rc == 0)
+        rc =
+            json_build(&args, err, "{s:I, s:I}", "max-bandwidth",
+                       json_path_int(s->parameters, "max-bandwidth", 134217728),
+                       "downtime-limit",
+                       json_path_int(s->parameters, "downtime-limit", 300));
+    if (rc == 0)
+        rc = set_parameters(s, args, err);
+    if (rc < 0)
+        return rc;
+    s->changed = false;
+    settings_memo_forget(&s->memo);
+    return 0;
+}
