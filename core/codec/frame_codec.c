@@ -17,6 +17,14 @@
 /* The frame that the packs use most; see the theory above. */
 #define WARM_UP_BYTES 16384u
 
+/* A stream's window, and so what it may make us allocate. QEMU's levels up to
+ * 17 need no more; only level 1 is asked for. */
+#define WINDOW_LOG_MAX 23
+
+struct frame_stream {
+    ZSTD_DCtx *decompress;
+};
+
 struct frame_codec {
     ZSTD_CCtx *compress;
     ZSTD_DCtx *decompress;
@@ -124,4 +132,72 @@ int frame_codec_decompress(struct frame_codec *c, const void *src, size_t len,
 const char *frame_codec_library_version(void)
 {
     return ZSTD_versionString();
+}
+
+/* Streams. */
+
+int frame_stream_new(struct frame_stream **ret, struct error *err)
+{
+    struct frame_stream *s = calloc(1, sizeof(*s));
+
+    if (!s)
+        return fail_nomem(err);
+    s->decompress = ZSTD_createDCtx();
+    if (!s->decompress ||
+        ZSTD_isError(ZSTD_DCtx_setParameter(s->decompress, ZSTD_d_windowLogMax,
+                                            WINDOW_LOG_MAX))) {
+        frame_stream_free(s);
+        return fail_nomem(err);
+    }
+    *ret = s;
+    return 0;
+}
+
+void frame_stream_free(struct frame_stream *s)
+{
+    if (!s)
+        return;
+    ZSTD_freeDCtx(s->decompress);
+    free(s);
+}
+
+/* Until the input is used up, the output is full or nothing moves. */
+static int read_some(struct frame_stream *s, ZSTD_inBuffer *in,
+                     ZSTD_outBuffer *out, struct error *err)
+{
+    for (;;) {
+        size_t in_before = in->pos;
+        size_t out_before = out->pos;
+        size_t n = ZSTD_decompressStream(s->decompress, out, in);
+
+        if (ZSTD_getErrorCode(n) == ZSTD_error_memory_allocation)
+            return fail_nomem(err);
+        if (ZSTD_isError(n))
+            return fail(err, ERR_CORRUPT, "zstd stream does not decompress: %s",
+                        ZSTD_getErrorName(n));
+        if ((in->pos == in_before && out->pos == out_before) ||
+            out->pos == out->size)
+            return 0;
+    }
+}
+
+int frame_stream_read(struct frame_stream *s, const void *src, size_t len,
+                      void *dst, size_t raw_len, struct error *err)
+{
+    ZSTD_inBuffer in = {.src = src, .size = len};
+    ZSTD_outBuffer out = {.dst = dst, .size = raw_len};
+    uint8_t too_much;
+    ZSTD_outBuffer rest = {.dst = &too_much, .size = 1};
+    int rc = read_some(s, &in, &out, err);
+
+    /* Also what gives no bytes (the end of a block) belongs to this packet. */
+    if (rc == 0)
+        rc = read_some(s, &in, &rest, err);
+    if (rc < 0)
+        return rc;
+    if (out.pos != raw_len || rest.pos > 0 || in.pos != len)
+        return fail(err, ERR_CORRUPT,
+                    "%zu bytes of a zstd stream give %s than %zu", len,
+                    out.pos < raw_len ? "less" : "more", raw_len);
+    return 0;
 }

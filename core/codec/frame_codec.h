@@ -1,5 +1,6 @@
 /*
- * frame_codec.h - one-shot zstd, one context a thread. The only zstd.h.
+ * frame_codec.h - one-shot zstd, one context a thread; and the reading of a
+ * zstd stream that somebody else writes. The only zstd.h.
  */
 #ifndef FIRN_CORE_CODEC_FRAME_CODEC_H
 #define FIRN_CORE_CODEC_FRAME_CODEC_H
@@ -24,6 +25,16 @@ int frame_codec_decompress(struct frame_codec *c, const void *src, size_t len,
                            void *dst, size_t raw_len,
                            struct error *err) NODISCARD;
 const char *frame_codec_library_version(void);
+
+/* A stream without an end, flushed at each packet. One thread at a time. */
+struct frame_stream;
+
+int frame_stream_new(struct frame_stream **ret, struct error *err) NODISCARD;
+void frame_stream_free(struct frame_stream *s);
+/* The stream's next `len` bytes, of which exactly `raw_len` must come; else
+ * ERR_CORRUPT, and the stream cannot be read on. */
+int frame_stream_read(struct frame_stream *s, const void *src, size_t len,
+                      void *dst, size_t raw_len, struct error *err) NODISCARD;
 
 DEFINE_CLEANUP(frame_codec, struct frame_codec *, frame_codec_free)
 

@@ -112,6 +112,28 @@ enum qemu_return_path {
 #define QEMU_GLOBALSTATE            "globalstate"
 #define QEMU_GLOBALSTATE_NAME_BYTES 100u
 
+/*
+ * multifd, learned from migration/multifd.h and migration/multifd.c: a hello
+ * of u32 magic, u32 version, 16 bytes uuid, u8 channel, 39 bytes zero; then
+ * packets, each with a header of the size of its fullest form.
+ */
+#define QEMU_MULTIFD_VERSION      1u
+#define QEMU_MULTIFD_HELLO_BYTES  64u
+#define QEMU_MULTIFD_NAME_AT      64u /* 256 bytes, NUL-terminated */
+#define QEMU_MULTIFD_OFFSETS_AT   320u
+#define QEMU_MULTIFD_PACKET_BYTES 524288u /* of pages in the fullest packet */
+
+enum qemu_multifd_flag {
+    QEMU_MULTIFD_SYNC = 0x01,
+    QEMU_MULTIFD_METHOD_MASK = 0x3e,
+    QEMU_MULTIFD_ZLIB = 0x02,
+    QEMU_MULTIFD_ZSTD = 0x04,
+    QEMU_MULTIFD_QPL = 0x08,          /* 9.1 and later */
+    QEMU_MULTIFD_UADK = 0x10,         /* 9.1 and later */
+    QEMU_MULTIFD_QATZIP = 0x20,       /* 9.2 and later */
+    QEMU_MULTIFD_DEVICE_STATE = 0x40, /* 10.0; another header */
+};
+
 /* Saved before RAM, learned from hw/virtio/virtio-mem.c: u64 addr, u64 region
  * size, u64 block size, u32 node, u64 size, bitmap in u64 words. */
 #define QEMU_VIRTIO_MEM_EARLY             "virtio-mem-device-early"

@@ -7,6 +7,8 @@
 #include "core/wire/postcopy_commands.h"
 #include "core/wire/return_path.h"
 #include "core/wire/xbzrle.h"
+#include "tests/core/wire/deflater.h"
+#include "tests/core/wire/multifd_maker.h"
 #include "tests/core/wire/stream_maker.h"
 
 struct maker {
@@ -126,6 +128,41 @@ static void seed_description(struct maker *m)
     seed(m, "vmdesc", "machine", &b);
 }
 
+/* Two packets of two pages and a zero one, and a sync point. */
+static void seed_channel(struct maker *m, enum multifd_method method)
+{
+    static const pgno_t pgno[] = {1, 2, 4};
+    uint8_t header[MULTIFD_HEADER_BYTES] = {0};
+    cleanup_buf struct buf b = BUF_INIT;
+    uint8_t pages[2 * PAGE_BYTES];
+    struct deflater d;
+
+    deflater_init(&d, method == MULTIFD_ZSTD);
+    make_hello(header, 1, NULL);
+    must(buf_append(&b, header, QEMU_MULTIFD_HELLO_BYTES, &m->err), &m->err);
+    for (uint32_t i = 0; i < 2; i++) {
+        cleanup_buf struct buf packed = BUF_INIT;
+        struct made_packet p = {.flags = method << 1 | i,
+                                .n_data = 2,
+                                .n_zero = 1,
+                                .block = "pc.ram",
+                                .pgno = pgno};
+
+        fill_page(pages, 0, 1, i);
+        fill_page(pages + PAGE_BYTES, 0, 2, i);
+        if (method == MULTIFD_NONE)
+            must(buf_append(&packed, pages, sizeof(pages), &m->err), &m->err);
+        else
+            deflater_put(&d, pages, sizeof(pages), &packed);
+        p.payload_bytes = (uint32_t)packed.len;
+        make_header(header, &p);
+        must(buf_append(&b, header, sizeof(header), &m->err), &m->err);
+        must(buf_append(&b, packed.data, packed.len, &m->err), &m->err);
+    }
+    deflater_release(&d);
+    seed(m, "multifd_packet", multifd_method_name(method), &b);
+}
+
 int main(int argc, char **argv)
 {
     struct maker m = {.folder = argv[1]};
@@ -138,6 +175,9 @@ int main(int argc, char **argv)
     seed_commands(&m);
     seed_delta(&m);
     seed_description(&m);
+    seed_channel(&m, MULTIFD_NONE);
+    seed_channel(&m, MULTIFD_ZLIB);
+    seed_channel(&m, MULTIFD_ZSTD);
     write_file(argv[2], "", 0);
     return 0;
 }
