@@ -17,48 +17,83 @@ static const struct option_spec options[] = {
     {0},
 };
 
-static int print(struct cli *cli, struct snapshot_reader *reader, bool map,
-                 struct error *err)
-{
-    struct show show;
-    json_t *object;
-    int rc = show_init(&show, reader, map, cli->stop, err);
+#define SNAPSHOTS_MAX 2
 
-    if (rc == 0 && cli->json) {
-        rc = show_json(&show, &object, err);
-        if (rc == 0)
-            rc = output_json(object, err);
-    } else if (rc == 0) {
-        rc = show_print(&show, err);
+struct opened {
+    struct snapshot_reader *readers[SNAPSHOTS_MAX];
+    struct show shows[SNAPSHOTS_MAX];
+    int n;
+};
+
+static int gather(struct cli *cli, struct repository *repository,
+                  const char *name, bool map, struct opened *to,
+                  struct error *err)
+{
+    char id[SNAPSHOT_ID_LEN + 1];
+    struct snapshot_reader *reader;
+    int rc = repository_resolve(repository, name, id, err);
+
+    if (rc == 0)
+        rc = snapshot_reader_open(repository, id, &reader, err);
+    if (rc < 0)
+        return rc;
+    to->readers[to->n] = reader;
+    return show_init(&to->shows[to->n++], repository, reader, map, cli->stop,
+                     err);
+}
+
+static int print_json(const struct show *show, struct error *err)
+{
+    json_t *object;
+    int rc = show_json(show, &object, err);
+
+    return rc < 0 ? rc : output_json(object, err);
+}
+
+static int print(struct cli *cli, const struct opened *o, struct error *err)
+{
+    int rc = 0;
+
+    for (int i = 0; rc == 0 && cli->json && i < o->n; i++)
+        rc = print_json(&o->shows[i], err);
+    if (cli->json)
+        return rc;
+    return o->n == 2 ? show_print_pair(&o->shows[0], &o->shows[1], err)
+                     : show_print(&o->shows[0], err);
+}
+
+static void release(struct opened *o)
+{
+    for (int i = 0; i < o->n; i++) {
+        show_release(&o->shows[i]);
+        snapshot_reader_close(o->readers[i]);
     }
-    show_release(&show);
-    return rc;
 }
 
 static int run(struct cli *cli, int argc, char **argv, struct error *err)
 {
     cleanup(repository) struct repository *repository = NULL;
-    cleanup(snapshot_reader) struct snapshot_reader *reader = NULL;
-    char id[SNAPSHOT_ID_LEN + 1];
     struct show_options o = {0};
     struct option_words words;
+    struct opened opened = {0};
     int rc = options_parse(options, argc, argv, &o, &words, err);
 
     if (rc == 0)
-        rc = options_check_words(&words, 1, 1, "SNAP", err);
+        rc = options_check_words(&words, 1, SNAPSHOTS_MAX, "SNAP", err);
     if (rc == 0)
         rc = cli_open_repository(cli, &repository, err);
+    for (int i = 0; rc == 0 && i < words.n_rest; i++)
+        rc = gather(cli, repository, words.rest[i], o.map, &opened, err);
     if (rc == 0)
-        rc = repository_resolve(repository, words.rest[0], id, err);
-    if (rc == 0)
-        rc = snapshot_reader_open(repository, id, &reader, err);
-    return rc < 0 ? rc : print(cli, reader, o.map, err);
+        rc = print(cli, &opened, err);
+    release(&opened);
+    return rc;
 }
 
 const struct command cmd_show = {
     .name = "show",
-    .summary = "show one snapshot: memory, sizes, devices, packs, disks",
-    .usage = "show SNAP [--map]",
+    .summary = "show a snapshot, or two side by side: memory, devices, disks",
+    .usage = "show SNAP [SNAP] [--map]",
     .options = options,
     .details = "Passwords and secrets of the recorded command line are shown "
                "as ***.",

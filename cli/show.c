@@ -5,11 +5,14 @@
 #include "cli/show.h"
 
 #include "cli/secrets.h"
+#include "cli/shared_packs.h"
 #include "cli/summary.h"
 
-int show_init(struct show *s, struct snapshot_reader *reader, bool with_map,
+int show_init(struct show *s, struct repository *repository,
+              struct snapshot_reader *reader, bool with_map,
               struct stopper *stop, struct error *err)
 {
+    cleanup_free bool *shared = NULL;
     uint32_t n = snapshot_reader_blocks(reader)->n;
     int rc;
 
@@ -18,8 +21,10 @@ int show_init(struct show *s, struct snapshot_reader *reader, bool with_map,
     if (!s->maps)
         return fail_nomem(err);
     rc = secrets_mask_json(snapshot_reader_facts(reader), &s->facts, err);
+    if (rc == 0 && with_map)
+        rc = shared_packs_find(repository, reader, stop, &shared, err);
     for (uint32_t i = 0; rc == 0 && i < n; i++)
-        rc = memory_map_init(&s->maps[i], reader, i, stop, err);
+        rc = memory_map_init(&s->maps[i], reader, i, shared, stop, err);
     return rc;
 }
 
@@ -58,9 +63,12 @@ static json_t *map_json(const struct memory_map *m)
         return NULL;
     for (uint32_t i = 0; i < m->n_cells; i++)
         cells[i] = memory_map_char(m, i);
-    return json_pack("{s:I, s:s#}", "cell_bytes",
+    return json_pack("{s:I, s:s#, s:I, s:I, s:I}", "cell_bytes",
                      (json_int_t)(m->cell_pages * PAGE_BYTES), "cells", cells,
-                     (int)m->n_cells);
+                     (int)m->n_cells, "new", (json_int_t)m->kinds[MEMORY_NEW],
+                     "shared", (json_int_t)m->kinds[MEMORY_SHARED],
+                     "incompressible",
+                     (json_int_t)m->kinds[MEMORY_INCOMPRESSIBLE]);
 }
 
 static int add_blocks(const struct show *s, json_t *to, struct error *err)

@@ -16,8 +16,10 @@ struct show {
     bool with_map;
 };
 
-/* Walks the index of all blocks; to be released even when it fails. */
-int show_init(struct show *s, struct snapshot_reader *reader, bool with_map,
+/* Walks the index of all blocks; for a map the list of older snapshots as well.
+ * To be released even when it fails. */
+int show_init(struct show *s, struct repository *repository,
+              struct snapshot_reader *reader, bool with_map,
               struct stopper *stop, struct error *err) NODISCARD;
 /* The reader stays open. */
 void show_release(struct show *s);
@@ -27,5 +29,10 @@ int show_json(const struct show *s, json_t **ret, struct error *err) NODISCARD;
 
 /* The same for people, on stdout. */
 int show_print(const struct show *s, struct error *err) NODISCARD;
+/* The maps of all blocks alone. */
+void show_print_maps(const struct show *s);
+/* Two side by side, and what one of them lacks. */
+int show_print_pair(const struct show *a, const struct show *b,
+                    struct error *err) NODISCARD;
 
 #endif

@@ -93,6 +93,10 @@ static void print_map(const char *name, const struct memory_map *m)
 
     output_text("\n%s, %s a character\n", name,
                 output_size(m->cell_pages * PAGE_BYTES, size));
+    output_text("%" PRIu64 " pages zero, %" PRIu64 " new, %" PRIu64
+                " shared, %" PRIu64 " incompressible\n",
+                m->pages - m->data_pages, m->kinds[MEMORY_NEW],
+                m->kinds[MEMORY_SHARED], m->kinds[MEMORY_INCOMPRESSIBLE]);
     for (uint32_t i = 0; i < m->n_cells; i++) {
         if (i % MEMORY_MAP_COLUMNS == 0)
             output_text("%12" PRIx64 " ", i * m->cell_pages * PAGE_BYTES);
@@ -101,6 +105,16 @@ static void print_map(const char *name, const struct memory_map *m)
                         ? "\n"
                         : "");
     }
+}
+
+void show_print_maps(const struct show *s)
+{
+    const struct ramblock_list *blocks = snapshot_reader_blocks(s->reader);
+
+    output_text("\nMAP of %s  " MEMORY_MAP_LEGEND "\n",
+                snapshot_reader_summary(s->reader)->id);
+    for (uint32_t i = 0; i < blocks->n; i++)
+        print_map(blocks->blocks[i].idstr, &s->maps[i]);
 }
 
 static int print_devices(const struct show *s, struct error *err)
@@ -229,7 +243,6 @@ static void print_command_line(const json_t *facts)
 int show_print(const struct show *s, struct error *err)
 {
     const struct snapshot_summary *sum = snapshot_reader_summary(s->reader);
-    const struct ramblock_list *blocks = snapshot_reader_blocks(s->reader);
     int rc;
 
     output_text("snapshot %s\n", sum->id);
@@ -238,10 +251,8 @@ int show_print(const struct show *s, struct error *err)
     rc = print_sizes(s, err);
     if (rc == 0)
         rc = print_blocks(s, err);
-    if (s->with_map)
-        output_text("\nMAP  . zero  - + * some data  # data\n");
-    for (uint32_t i = 0; rc == 0 && s->with_map && i < blocks->n; i++)
-        print_map(blocks->blocks[i].idstr, &s->maps[i]);
+    if (rc == 0 && s->with_map)
+        show_print_maps(s);
     if (rc == 0)
         rc = print_devices(s, err);
     if (rc == 0)

@@ -409,6 +409,32 @@ class Repository(Case):
         self.error(2, "usage", *repo, "diff", a)
         self.error(1, "not_found", *repo, "diff", a, "vm2@latest")
 
+    def test_two_are_shown_side_by_side_and_mapped(self):
+        self.init()
+        text = [(b"line %d\n" % i) * 600 for i in range(512)]
+        pages = [t[:4096] for t in text] + [bytes(4096)] * 512
+        a = self.import_image(pages)
+        pages[:64] = [os.urandom(4096) for _ in range(64)]
+        pages[600:664] = [t[1:4097] for t in text[:64]]
+        b = self.import_image(pages)
+        repo = ["--repo", self.repo]
+        out = self.firn(*repo, "show", a, b)[1]
+        self.assertRegex(out, r"(?m)^ +SNAPSHOT +%s +%s$" % (a, b))
+        self.assertRegex(out, r"(?m)^   VM +vm1 +vm1$")
+        self.assertRegex(out, r"(?m)^\*  pages zero +512 +448$")
+        self.assertRegex(out, r"(?m)^\*  ram +512 data pages of 4\.0 MiB +576 ")
+        status, objects = self.objects(*repo, "show", a, b, "--map")
+        self.assertEqual((0, [a, b]), (status, [o["id"] for o in objects]))
+        of_a, of_b = (o["blocks"][0]["map"] for o in objects)
+        self.assertEqual((512, 0, 0), (of_a["new"], of_a["shared"],
+                                       of_a["incompressible"]))
+        self.assertEqual((64, 448, 64), (of_b["new"], of_b["shared"],
+                                         of_b["incompressible"]))
+        self.assertEqual("#" * 512 + "." * 512, of_a["cells"])
+        self.assertEqual("X" * 64 + "=" * 448 + "." * 88 + "#" * 64 +
+                         "." * 360, of_b["cells"])
+        self.error(2, "usage", *repo, "show", a, b, a)
+
     def test_a_damaged_snapshot_is_named_and_found_by_check(self):
         self.init()
         name = "0123456789abcdef"

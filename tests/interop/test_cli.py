@@ -81,6 +81,8 @@ def test_the_blocks_add_up_and_the_map_is_of_them():
         assert len(cells) <= 1024
         assert len(cells) == -(-block["bytes"] // block["map"]["cell_bytes"])
         assert (pages["data"] == 0) == (set(cells) <= {"."})
+        assert pages["data"] == sum(
+            block["map"][k] for k in ("new", "shared", "incompressible"))
     ram = next(b for b in shown["blocks"] if b["name"] == "pc.ram")
     assert {".", "#"} <= set(ram["map"]["cells"])
     assert sum(d["bytes"] for d in shown["devices"]) == shown["device_bytes"]
