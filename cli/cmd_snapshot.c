@@ -1,6 +1,7 @@
 #include <inttypes.h>
 
 #include "cli/command.h"
+#include "cli/hooks.h"
 #include "cli/options.h"
 #include "cli/output.h"
 #include "cli/progress.h"
@@ -18,6 +19,15 @@ struct snapshot_options {
     uint64_t timeout_ms;
     bool verify;
     json_t *tags;
+    struct option_list hooks;
+    uint64_t hook_timeout_ms;
+};
+
+/* What the capture's calls back to us work with. */
+struct taking {
+    struct progress *progress;
+    struct hooks hooks;
+    uint64_t qemu_faults;
 };
 
 /* In the order of enum snapshot_mode. */
@@ -48,6 +58,12 @@ static const struct option_spec options[] = {
      "read all stored data back before reporting success"},
     {"tag", 0, OPTION_TAG, AT(tags), "K=V",
      "keep a word with the snapshot; may be repeated"},
+    {"hook", 0, OPTION_LIST, AT(hooks), "WHEN=COMMAND",
+     "run a shell command before-pause, paused, resumed, committed or failed, "
+     "with JSON on stdin; may be repeated"},
+    {"hook-timeout", 0, OPTION_DURATION, AT(hook_timeout_ms), "DUR",
+     "how long a hook may run before it is killed; 30s unless told. All hooks "
+     "'paused' together: --max-downtime, if that is less"},
     {0},
 };
 #undef AT
@@ -69,18 +85,21 @@ static int check(const struct snapshot_options *o, struct error *err)
         return err->code;
     if (o->name && !o->name[0])
         return fail(err, ERR_USAGE, "--name must not be empty");
-    return 0;
+    if (o->hook_timeout_ms == 0)
+        return fail(err, ERR_USAGE, "--hook-timeout must be more than 0");
+    return hooks_check(&o->hooks, err);
 }
 
 static void show_progress(void *arg, const struct snapshot_progress *p)
 {
+    const struct taking *t = arg;
     char done[32], total[32], stored[32];
 
     if (p->total_bytes == 0) {
-        progress_update(arg, "%s", p->phase);
+        progress_update(t->progress, "%s", p->phase);
         return;
     }
-    progress_update(arg, "%s: %s read, RAM %s, stored %s", p->phase,
+    progress_update(t->progress, "%s: %s read, RAM %s, stored %s", p->phase,
                     output_size(p->done_bytes, done),
                     output_size(p->total_bytes, total),
                     output_size(p->stored_bytes, stored));
@@ -88,20 +107,36 @@ static void show_progress(void *arg, const struct snapshot_progress *p)
 
 static void show_note(void *arg, const char *text)
 {
-    progress_say(arg, "%s", text);
+    const struct taking *t = arg;
+
+    progress_say(t->progress, "%s", text);
+}
+
+static int at_moment(void *arg, const struct snapshot_event *event,
+                     struct error *err)
+{
+    struct taking *t = arg;
+
+    t->qemu_faults = event->qemu_faults;
+    return hooks_run(&t->hooks, event, err);
 }
 
 /* The id alone is data; the sentence about it is for people. */
-static int print_result(const struct cli *cli, struct progress *progress,
+static int print_result(const struct cli *cli, const struct taking *t,
                         const struct snapshot_summary *s, struct error *err)
 {
     char ram[32], stored[32], took[32];
 
-    if (cli->json)
-        return output_json(summary_json(s), err);
-    progress_clear(progress);
+    if (cli->json) {
+        json_t *o = summary_json(s);
+
+        json_object_set_new(o, "qemu_faults",
+                            json_integer((json_int_t)t->qemu_faults));
+        return output_json(o, err);
+    }
+    progress_clear(t->progress);
     progress_say(
-        progress,
+        t->progress,
         "%s: %s of RAM, %s stored, %s in all, guest stopped for %" PRIu64
         " ms (mode %s)",
         s->vm, output_size(s->ram_bytes, ram),
@@ -127,17 +162,22 @@ static int over_budget(struct cli *cli, const struct snapshot_options *o,
                             "guest for less");
 }
 
-static int take(struct cli *cli, const struct snapshot_options *o,
-                struct repository *repository, struct error *err)
+/* The snapshot is safe, what a hook was to do with it is not done. */
+static int hook_failed(struct cli *cli, const struct taking *t,
+                       const struct snapshot_summary *s, struct error *err)
 {
-    cleanup(progress) struct progress *progress = NULL;
+    cli->error_told = true;
+    return fail(err, ERR_PARTIAL, "snapshot %s is complete, but %.500s", s->id,
+                t->hooks.late.message);
+}
+
+static int capture(struct cli *cli, const struct snapshot_options *o,
+                   struct repository *repository, struct taking *t,
+                   struct error *err)
+{
     struct snapshot_summary summary = {0};
     bool too_long = false;
-    int rc = progress_new(cli, &progress, err);
-
-    if (rc < 0)
-        return rc;
-    rc = snapshot_job_run(
+    int rc = snapshot_job_run(
         &(struct snapshot_args){.repository = repository,
                                 .qmp_path = o->qmp,
                                 .name = o->name,
@@ -151,22 +191,50 @@ static int take(struct cli *cli, const struct snapshot_options *o,
                                 .stop = cli->stop,
                                 .progress = show_progress,
                                 .note = show_note,
-                                .arg = progress},
+                                .moment = at_moment,
+                                .arg = t},
         &summary, &too_long, err);
+
+    /* The error that called it counts; its own is told beside. */
+    if (rc < 0 && t->hooks.late.code)
+        progress_say(t->progress, "%s", t->hooks.late.message);
     if (rc < 0)
         return rc;
-    rc = print_result(cli, progress, &summary, err);
-    if (rc == 0 && too_long)
+    rc = print_result(cli, t, &summary, err);
+    if (rc == 0 && t->hooks.late.code)
+        rc = hook_failed(cli, t, &summary, err);
+    else if (rc == 0 && too_long)
         rc = over_budget(cli, o, &summary, err);
     snapshot_summary_release(&summary);
     return rc;
+}
+
+static int take(struct cli *cli, const struct snapshot_options *o,
+                struct repository *repository, struct error *err)
+{
+    cleanup(progress) struct progress *progress = NULL;
+    struct taking t = {
+        .hooks = {.words = &o->hooks,
+                  .limit_ms = o->hook_timeout_ms,
+                  .paused_limit_ms = o->max_downtime_ms,
+                  .qmp_path = o->qmp,
+                  .repository = repository_path(repository),
+                  .stop = cli->stop},
+    };
+    int rc = progress_new(cli, &progress, err);
+
+    if (rc < 0)
+        return rc;
+    t.progress = progress;
+    return capture(cli, o, repository, &t, err);
 }
 
 static int run(struct cli *cli, int argc, char **argv, struct error *err)
 {
     cleanup(repository) struct repository *repository = NULL;
     struct snapshot_options o = {
-        .channels = 1, .max_downtime_ms = 300, .level = 1};
+        .channels = 1, .max_downtime_ms = 300, .level = 1,
+        .hook_timeout_ms = 30000};
     struct option_words words;
     int rc = options_parse(options, argc, argv, &o, &words, err);
 

@@ -53,8 +53,12 @@ static void cancel_threads(void *arg)
 static int on_proved(void *arg, struct error *err)
 {
     struct capture *c = arg;
+    const struct snapshot_event event = {.moment = SNAPSHOT_PAUSED};
+    int rc = vm_facts_stat_disks(c->facts, err);
 
-    return vm_facts_stat_disks(c->facts, err);
+    if (rc < 0 || !c->args->moment || c->source->mode == SNAPSHOT_BACKGROUND)
+        return rc;
+    return c->args->moment(c->args->arg, &event, err);
 }
 
 static int open_socket(struct capture *c, struct stream_receiver_args *args,

@@ -40,6 +40,7 @@ struct job {
     enum snapshot_mode mode;
     const char *vm; /* the name whose history is searched; in args or facts */
     uint64_t instant_ns;
+    uint64_t qemu_faults;
     struct snapshot_summary summary;
 };
 
@@ -55,6 +56,27 @@ static void tell_phase(const struct job *j, const char *phase)
 
     if (j->args.progress)
         j->args.progress(j->args.arg, &p);
+}
+
+static int tell_moment(struct job *j, struct snapshot_event event,
+                       struct error *err)
+{
+    if (!j->args.moment)
+        return 0;
+    event.vm = j->vm ? j->vm : j->args.name;
+    event.vm_uuid = json_path_str(j->facts, "uuid", NULL);
+    event.mode = j->vm ? capture_mode_name(j->mode) : NULL;
+    event.qemu_faults = j->qemu_faults;
+    return j->args.moment(j->args.arg, &event, err);
+}
+
+/* Too late for an error to change anything. */
+static void tell_late_moment(struct job *j, struct snapshot_event event)
+{
+    struct error ignored = ERROR_INIT;
+    int rc = tell_moment(j, event, &ignored);
+
+    (void)rc;
 }
 
 /* Looking. */
@@ -174,6 +196,10 @@ static int open_store(struct job *j, unsigned lanes, struct error *err)
 
 static int capture(struct job *j, struct error *err)
 {
+    static const struct snapshot_event before_pause = {
+        .moment = SNAPSHOT_BEFORE_PAUSE};
+    pid_t pid = qmp_session_peer_pid(j->qmp);
+    uint64_t faults = process_faults(pid);
     unsigned lanes = page_writer_default_lanes();
     int rc = open_store(j, lanes, err);
 
@@ -184,11 +210,18 @@ static int capture(struct job *j, struct error *err)
     j->capture.facts = j->facts;
     j->capture.lanes = lanes;
     j->capture.deadline_ns = j->deadline_ns;
+    rc = tell_moment(j, before_pause, err);
+    if (rc < 0)
+        return rc;
     rc = capture_run(&j->capture, j->mode, err);
     j->instant_ns = j->source.stop_ns ? j->source.stop_ns : clock_realtime_ns();
     /* A monitor serves one client: others may have it while we commit. */
     qmp_session_close(j->qmp);
     j->qmp = NULL;
+    j->qemu_faults = process_faults(pid) - faults;
+    if (rc == 0)
+        tell_late_moment(j,
+                         (struct snapshot_event){.moment = SNAPSHOT_RESUMED});
     return rc;
 }
 
@@ -309,6 +342,11 @@ int snapshot_job_run(const struct snapshot_args *args,
     rc = run(&j, ret, err);
     if (rc == 0)
         *ret_over_budget = ret->downtime_ms > j.args.max_downtime_ms;
+    tell_late_moment(&j, (struct snapshot_event){
+                             .moment = rc == 0 ? SNAPSHOT_COMMITTED
+                                               : SNAPSHOT_FAILED,
+                             .summary = rc == 0 ? ret : NULL,
+                             .why = rc == 0 ? NULL : err});
     release(&j);
     return rc;
 }

@@ -23,6 +23,32 @@ struct snapshot_progress {
     uint64_t stored_bytes;
 };
 
+/*
+ * The instants at which others may act (hooks). PAUSED is told in the thread
+ * that reads the stream, the others in the caller's. FAILED follows whatever
+ * went wrong, also before the first of the others.
+ */
+enum snapshot_moment {
+    SNAPSHOT_BEFORE_PAUSE = 0, /* nothing was asked of QEMU yet */
+    SNAPSHOT_PAUSED,           /* mode stream: all is here, the guest stands
+                                  still until the call returns */
+    SNAPSHOT_RESUMED,          /* the VM is as it was found */
+    SNAPSHOT_COMMITTED,        /* the snapshot is listed */
+    SNAPSHOT_FAILED,           /* nothing was stored; the VM is as found */
+};
+
+struct snapshot_event {
+    enum snapshot_moment moment;
+    /* Borrowed; NULL where it is not known (yet). */
+    const char *vm;
+    const char *vm_uuid;
+    const char *mode;                       /* not for PAUSED */
+    const struct snapshot_summary *summary; /* COMMITTED */
+    uint64_t qemu_faults; /* COMMITTED: page faults of QEMU from BEFORE_PAUSE
+                             to RESUMED, among them all that we caused */
+    const struct error *why;                /* FAILED */
+};
+
 struct snapshot_args {
     struct repository *repository;
     const char *qmp_path;
@@ -38,6 +64,10 @@ struct snapshot_args {
     void (*progress)(void *arg, const struct snapshot_progress *p);
     /* A sentence for the user ("mode background: ..."); may be NULL. */
     void (*note)(void *arg, const char *text);
+    /* May be NULL. An error of BEFORE_PAUSE or PAUSED gives the capture up;
+     * that of another moment is not looked at. */
+    int (*moment)(void *arg, const struct snapshot_event *event,
+                  struct error *err);
     void *arg;
 };
 

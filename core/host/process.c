@@ -20,7 +20,9 @@
 #define COMMAND_LINE_MAX_BYTES (16u << 20)
 
 /* In `stat`, counted from 3: the state. */
-#define FIELD_START_TIME 22
+#define FIELD_MINOR_FAULTS 10
+#define FIELD_MAJOR_FAULTS 12
+#define FIELD_START_TIME   22
 
 static int read_proc(pid_t pid, const char *name, size_t max, struct buf *ret,
                      struct error *err)
@@ -36,7 +38,8 @@ static int read_proc(pid_t pid, const char *name, size_t max, struct buf *ret,
     return rc;
 }
 
-static int parse_stat(pid_t pid, struct buf *text, uint64_t *ret_ticks,
+/* The number in field `wanted` of a process that is no zombie. */
+static int parse_stat(pid_t pid, struct buf *text, int wanted, uint64_t *ret,
                       struct error *err)
 {
     char *field = text->data ? strrchr(buf_str(text), ')') : NULL;
@@ -48,19 +51,19 @@ static int parse_stat(pid_t pid, struct buf *text, uint64_t *ret_ticks,
     field += 2;
     if (*field == 'Z' || *field == 'X' || *field == 'x')
         return fail(err, ERR_NOTFOUND, "process %ld has ended", (long)pid);
-    for (int at = 3; field && at < FIELD_START_TIME; at++) {
+    for (int at = 3; field && at < wanted; at++) {
         field = strchr(field, ' ');
         if (field)
             field++;
     }
     if (!field || *field < '0' || *field > '9')
-        return fail(err, ERR_IO, "cannot read the start time of process %ld",
-                    (long)pid);
-    *ret_ticks = strtoull(field, &end, 10);
+        return fail(err, ERR_IO, "cannot read field %d of process %ld's state",
+                    wanted, (long)pid);
+    *ret = strtoull(field, &end, 10);
     return 0;
 }
 
-int process_start_time(pid_t pid, uint64_t *ret_ticks, struct error *err)
+static int read_stat(pid_t pid, int wanted, uint64_t *ret, struct error *err)
 {
     cleanup_buf struct buf text = BUF_INIT;
     int rc;
@@ -68,9 +71,23 @@ int process_start_time(pid_t pid, uint64_t *ret_ticks, struct error *err)
     if (pid <= 0)
         return fail(err, ERR_NOTFOUND, "there is no process %ld", (long)pid);
     rc = read_proc(pid, "stat", STAT_MAX_BYTES, &text, err);
-    if (rc < 0)
-        return rc;
-    return parse_stat(pid, &text, ret_ticks, err);
+    return rc < 0 ? rc : parse_stat(pid, &text, wanted, ret, err);
+}
+
+int process_start_time(pid_t pid, uint64_t *ret_ticks, struct error *err)
+{
+    return read_stat(pid, FIELD_START_TIME, ret_ticks, err);
+}
+
+uint64_t process_faults(pid_t pid)
+{
+    struct error ignored;
+    uint64_t minor, major;
+
+    if (read_stat(pid, FIELD_MINOR_FAULTS, &minor, &ignored) < 0 ||
+        read_stat(pid, FIELD_MAJOR_FAULTS, &major, &ignored) < 0)
+        return 0;
+    return minor + major;
 }
 
 bool process_alive(pid_t pid, uint64_t start_ticks)

@@ -18,6 +18,9 @@ struct fixture {
     bool over_budget;
     char notes[1024];
     unsigned n_progress;
+    char moments[64];                /* "bprcf": as they came */
+    enum snapshot_moment refused_at; /* when `refuses` */
+    bool refuses;
     struct error err;
 };
 
@@ -35,6 +38,24 @@ static void on_progress(void *arg, const struct snapshot_progress *p)
 
     f->n_progress++;
     assert_non_null(p->phase);
+}
+
+static int on_moment(void *arg, const struct snapshot_event *event,
+                     struct error *err)
+{
+    struct fixture *f = arg;
+    size_t used = strlen(f->moments);
+
+    assert_int_equal(event->summary != NULL,
+                     event->moment == SNAPSHOT_COMMITTED);
+    assert_int_equal(event->why != NULL, event->moment == SNAPSHOT_FAILED);
+    snprintf(f->moments + used, sizeof(f->moments) - used, "%c",
+             "bprcf"[event->moment]);
+    if (event->moment == SNAPSHOT_BEFORE_PAUSE)
+        assert_true(event->vm && event->vm[0]);
+    if (!f->refuses || event->moment != f->refused_at)
+        return 0;
+    return fail(err, ERR_UNSUPPORTED, "refused");
 }
 
 static int setup(void **state)
@@ -57,6 +78,7 @@ static int setup(void **state)
         .stop = &f->stop,
         .note = on_note,
         .progress = on_progress,
+        .moment = on_moment,
         .arg = f,
     };
     *state = f;
@@ -165,6 +187,50 @@ static void a_running_vm_is_captured_and_runs_on(void **state)
     assert_false(f->over_budget);
     assert_true(f->n_progress > 0);
     assert_string_equal(f->notes, "");
+}
+
+static void its_moments_are_told_in_order(void **state)
+{
+    struct fixture *f = *state;
+
+    assert_ok(run(f), &f->err);
+    assert_string_equal(f->moments, "bprc");
+}
+
+static void a_refusal_before_the_pause_leaves_qemu_alone(void **state)
+{
+    struct fixture *f = *state;
+
+    f->refuses = true;
+    f->refused_at = SNAPSHOT_BEFORE_PAUSE;
+    assert_error(run(f), &f->err, ERR_UNSUPPORTED, "refused");
+    assert_string_equal(f->moments, "bf");
+    assert_state(f, "running");
+    assert_false(f->qemu.got_shut);
+    assert_int_equal(fake_store.commits, 0);
+}
+
+static void a_refusal_in_the_pause_gives_up_and_the_vm_runs_on(void **state)
+{
+    struct fixture *f = *state;
+
+    f->refuses = true;
+    f->refused_at = SNAPSHOT_PAUSED;
+    assert_error(run(f), &f->err, ERR_UNSUPPORTED, "refused");
+    assert_string_equal(f->moments, "bpf");
+    assert_state(f, "running");
+    assert_int_equal(fake_store.commits, 0);
+}
+
+static void a_refusal_when_it_is_too_late_changes_nothing(void **state)
+{
+    struct fixture *f = *state;
+
+    f->refuses = true;
+    f->refused_at = SNAPSHOT_RESUMED;
+    assert_ok(run(f), &f->err);
+    assert_string_equal(f->moments, "bprc");
+    assert_int_equal(fake_store.commits, 1);
 }
 
 static void its_facts_are_recorded(void **state)
@@ -667,6 +733,10 @@ int main(void)
 {
     static const struct CMUnitTest tests[] = {
         TEST(a_running_vm_is_captured_and_runs_on),
+        TEST(its_moments_are_told_in_order),
+        TEST(a_refusal_before_the_pause_leaves_qemu_alone),
+        TEST(a_refusal_in_the_pause_gives_up_and_the_vm_runs_on),
+        TEST(a_refusal_when_it_is_too_late_changes_nothing),
         TEST(its_facts_are_recorded),
         TEST(a_pause_longer_than_allowed_is_told),
         TEST(a_pause_within_a_larger_budget_is_well),

@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <signal.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -36,6 +37,22 @@ static void end_child(pid_t pid)
 {
     kill(pid, SIGKILL);
     assert_int_equal(waitpid(pid, NULL, 0), pid);
+}
+
+static void our_own_faults_are_counted(void **state)
+{
+    uint64_t before = process_faults(getpid());
+    size_t size = 256 * 4096;
+    char *fresh = mmap(NULL, size, PROT_READ | PROT_WRITE,
+                       MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+    assert_ptr_not_equal(fresh, MAP_FAILED);
+    madvise(fresh, size, MADV_NOHUGEPAGE);
+    for (size_t i = 0; i < size; i += 4096)
+        fresh[i] = 1;
+    assert_true(process_faults(getpid()) >= before + 256);
+    munmap(fresh, size);
+    assert_int_equal(process_faults(0), 0);
 }
 
 static void our_own_start_time_is_stable(void **state)
@@ -166,6 +183,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(our_own_start_time_is_stable),
+        cmocka_unit_test(our_own_faults_are_counted),
         cmocka_unit_test(a_name_with_brackets_does_not_move_the_fields),
         cmocka_unit_test(a_dead_process_is_not_found),
         cmocka_unit_test(a_zombie_counts_as_gone),
