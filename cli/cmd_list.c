@@ -7,12 +7,13 @@
 #include "cli/command.h"
 #include "cli/options.h"
 #include "cli/output.h"
+#include "cli/spark.h"
 #include "cli/summary.h"
 #include "core/base/clock.h"
 
 static const struct option_spec options[] = {{0}};
 
-static const char *const headings[] = {"ID",   "VM",   "TIME", ">RAM",
+static const char *const headings[] = {"ID",   "TIME", ">RAM",
                                        ">NEW", "MODE", "TAGS"};
 
 struct snapshots {
@@ -67,36 +68,101 @@ static int add_row(struct output_table *table, const struct snapshot_summary *s,
         return rc;
     return output_table_row(
         table,
-        (const char *const[]){s->id, s->vm, output_time(s->time_ns, time),
+        (const char *const[]){s->id, output_time(s->time_ns, time),
                               output_size(s->ram_bytes, ram),
                               output_size(s->stored_bytes, fresh), s->mode,
                               buf_str(&tags)},
         err);
 }
 
-static int print_all(const struct cli *cli, const struct snapshots *s,
-                     const char *vm, struct error *err)
+static bool is_of(const struct snapshot_summary *s, const char *vm)
+{
+    return !vm || strcmp(vm, s->vm) == 0 || strcmp(vm, s->vm_uuid) == 0;
+}
+
+static int by_vm(const struct snapshot_summary *a,
+                 const struct snapshot_summary *b)
+{
+    int order = strcmp(a->vm, b->vm);
+
+    return order ? order : strcmp(a->vm_uuid, b->vm_uuid);
+}
+
+/* By VM, and within one in the order in which they were. */
+static int in_groups(const void *a, const void *b)
+{
+    const struct snapshot_summary *of_a = *(struct snapshot_summary *const *)a;
+    const struct snapshot_summary *of_b = *(struct snapshot_summary *const *)b;
+    int order = by_vm(of_a, of_b);
+
+    return order ? order : (of_a > of_b) - (of_a < of_b);
+}
+
+/* "vm1: 24 snapshots, 3.1 GiB  ▇▁▁▂", then a table. */
+static int print_group(struct snapshot_summary *const *of, size_t n,
+                       struct error *err)
 {
     cleanup(output_table) struct output_table *table = NULL;
-    size_t n = 0;
+    cleanup_free uint64_t *sizes = calloc(n, sizeof(*sizes));
+    char bars[SPARK_BYTES], total[32];
+    uint64_t bytes = 0;
     int rc = output_table_new(headings, ARRAY_LEN(headings), &table, err);
 
-    for (size_t i = 0; rc == 0 && i < s->n; i++) {
-        const struct snapshot_summary *one = &s->all[i];
+    if (!sizes)
+        return fail_nomem(err);
+    for (size_t i = 0; rc == 0 && i < n; i++) {
+        sizes[i] = of[i]->stored_bytes;
+        bytes += sizes[i];
+        rc = add_row(table, of[i], err);
+    }
+    if (rc < 0)
+        return rc;
+    spark_draw(sizes, n, spark_utf8(), bars);
+    output_text("%s: %zu snapshot%s, %s  %s\n", of[0]->vm, n, n == 1 ? "" : "s",
+                output_size(bytes, total), n == 1 ? "" : bars);
+    output_table_print(table);
+    return 0;
+}
 
-        if (vm && strcmp(vm, one->vm) != 0 && strcmp(vm, one->vm_uuid) != 0)
+static int print_groups(struct snapshot_summary **of, size_t n,
+                        struct error *err)
+{
+    size_t end;
+    int rc = 0;
+
+    qsort(of, n, sizeof(struct snapshot_summary *), in_groups);
+    for (size_t at = 0; rc == 0 && at < n; at = end) {
+        for (end = at + 1; end < n && by_vm(of[at], of[end]) == 0;)
+            end++;
+        if (at > 0)
+            output_text("\n");
+        rc = print_group(of + at, end - at, err);
+    }
+    return rc;
+}
+
+static int print_all(const struct cli *cli, struct snapshots *s, const char *vm,
+                     struct error *err)
+{
+    cleanup_free struct snapshot_summary **of =
+        calloc(s->n + 1, sizeof(struct snapshot_summary *));
+    size_t n = 0;
+    int rc = of ? 0 : fail_nomem(err);
+
+    for (size_t i = 0; rc == 0 && i < s->n; i++) {
+        if (!is_of(&s->all[i], vm))
             continue;
-        n++;
-        rc = cli->json ? print_json(one, err) : add_row(table, one, err);
+        of[n++] = &s->all[i];
+        if (cli->json)
+            rc = print_json(&s->all[i], err);
     }
     if (rc < 0 || cli->json)
         return rc;
-    if (n > 0)
-        output_table_print(table);
-    else if (!cli->quiet)
+    rc = print_groups(of, n, err);
+    if (n == 0 && !cli->quiet)
         output_message("firn: no snapshots%s%s yet\n", vm ? " of " : "",
                        vm ? vm : "");
-    return output_flush(err);
+    return rc < 0 ? rc : output_flush(err);
 }
 
 static int list(struct cli *cli, const char *vm, struct error *err)
@@ -136,7 +202,9 @@ const struct command cmd_list = {
     .usage = "list [VM]",
     .options = options,
     .details = "NEW is what a snapshot added to the repository when it was "
-               "taken. A snapshot that cannot be read is named on stderr; the "
+               "taken; the bars above a VM's snapshots show it over time, each "
+               "step of height a like factor. A snapshot that cannot be read "
+               "is named on stderr; the "
                "others are listed, and the exit status is 13.",
     .run = run,
 };

@@ -409,6 +409,25 @@ class Repository(Case):
         self.error(2, "usage", *repo, "diff", a)
         self.error(1, "not_found", *repo, "diff", a, "vm2@latest")
 
+    def test_list_groups_by_vm_and_draws_sizes(self):
+        self.init()
+        pages = [os.urandom(4096) for _ in range(64)]
+        ids = [self.import_image(pages)]
+        pages[3] = os.urandom(4096)
+        ids.append(self.import_image(pages))
+        other = self.firn("--repo", self.repo, "-q", "import", "--format",
+                          "raw", "--name", "db",
+                          os.path.join(self.folder, "image"))[1].strip()
+        self.env["LC_ALL"] = "C"
+        out = self.firn("--repo", self.repo, "list")[1]
+        self.assertRegex(
+            out, r"\Adb: 1 snapshot, [0-9.]+ KiB\s+ID .*\n%s .*\n\n"
+                 r"vm1: 2 snapshots, [0-9.]+ KiB  #_\nID .*\n%s .*\n%s .*\n\Z"
+                 % (other, *ids))
+        self.env["LC_ALL"] = "C.UTF-8"
+        self.assertIn("\u2588\u2581\n",
+                      self.firn("--repo", self.repo, "list", "vm1")[1])
+
     def test_two_are_shown_side_by_side_and_mapped(self):
         self.init()
         text = [(b"line %d\n" % i) * 600 for i in range(512)]
