@@ -32,7 +32,7 @@ static const struct unit size_units[] = {
 
 static const struct unit duration_units[] = {
     {"ms", 1},          {"s", 1000},     {"m", 60 * 1000},
-    {"h", 3600 * 1000}, {"d", 86400000}, {"", 1000},
+    {"h", 3600 * 1000}, {"d", 86400000}, {"w", 604800000}, {"", 1000},
 };
 
 static bool parse_digits(const char **text, uint64_t *ret)

@@ -7,6 +7,7 @@
  *   snapshots/<id>    16 hex digits
  *   hints/<id>        of a snapshot
  *   locks/<id>        16 hex digits, see lease.h
+ *   condemned/<id>    16 hex digits, see condemned.h
  *
  * Pure but for layout_new_id(); any thread.
  */
@@ -22,6 +23,7 @@
 #define LAYOUT_SNAPSHOTS "snapshots"
 #define LAYOUT_HINTS     "hints"
 #define LAYOUT_LOCKS     "locks"
+#define LAYOUT_CONDEMNED "condemned"
 
 #define LAYOUT_LOCK_ID_LEN   16u
 #define LAYOUT_PACK_ID_BYTES 16u

@@ -25,7 +25,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/stat.h>
-#include <sys/utsname.h>
+#include <time.h>
 
 #define LOG_AREA "lease"
 #include "core/base/clock.h"
@@ -33,13 +33,17 @@
 #include "core/base/path.h"
 #include "core/host/process.h"
 #include "storage/layout.h"
+#include "storage/lease_inside.h"
 #include "storage/manifest.h"
 #include "storage/repository_inside.h"
 
 /* Renewed every hour at least: a day survives a host that hangs for long. */
-#define LEASE_NS        (24 * 3600 * NS_PER_SEC)
-#define LEASE_VERSION   1
-#define LEASE_MAX_BYTES (16u << 20)
+#define LEASE_NS      (24 * 3600 * NS_PER_SEC)
+#define LEASE_VERSION 1
+
+/* How long one waits for a snapshot that is being replaced. */
+#define CLAIM_WAIT_NS (10 * NS_PER_SEC)
+#define CLAIM_POLL_NS (20 * NS_PER_MS)
 
 struct lease {
     struct repository *repository;
@@ -47,14 +51,7 @@ struct lease {
     json_t *content;
 };
 
-/* Who we are, as a lease names it. */
-struct origin {
-    char host[sizeof(((struct utsname *)0)->nodename) + 40];
-    char boot_id[BOOT_ID_LEN + 1];
-    uint64_t pid_namespace;
-};
-
-static int find_origin(struct origin *ret, struct error *err)
+int lease_origin_find(struct lease_origin *ret, struct error *err)
 {
     cleanup_buf struct buf machine = BUF_INIT;
     struct error ignored;
@@ -143,16 +140,20 @@ static int add_process(struct lease *l, pid_t pid, struct error *err)
 static int fill_lease(struct lease *l, const char *purpose,
                       const char *snapshot, struct error *err)
 {
-    struct origin here;
-    int rc = find_origin(&here, err);
+    char holder[LEASE_HOLDER_LEN + 1];
+    struct lease_origin here;
+    int rc = lease_origin_find(&here, err);
 
     if (rc == 0)
-        rc = json_build(&l->content, err,
-                        "{s:i, s:s, s:s, s:I, s:s, s:s?, s:[], s:[]}",
-                        "version", LEASE_VERSION, "host", here.host, "boot_id",
-                        here.boot_id, "pid_namespace",
-                        (json_int_t)here.pid_namespace, "purpose", purpose,
-                        "snapshot", snapshot, "processes", "packs");
+        rc = layout_new_id(holder, LEASE_HOLDER_LEN, err);
+    if (rc == 0)
+        rc =
+            json_build(&l->content, err,
+                       "{s:i, s:s, s:s, s:s, s:I, s:s, s:s?, s:[], s:[], s:[]}",
+                       "version", LEASE_VERSION, "holder", holder, "host",
+                       here.host, "boot_id", here.boot_id, "pid_namespace",
+                       (json_int_t)here.pid_namespace, "purpose", purpose,
+                       "snapshot", snapshot, "processes", "packs", "claims");
     if (rc == 0)
         rc = set_expiry(l, err);
     if (rc == 0)
@@ -166,10 +167,41 @@ static bool is_read_only(const struct error *why)
            why->sys_errno == EPERM;
 }
 
+/* A snapshot that somebody is about to remove or to replace is not ours to
+ * read: each side writes its lease first and looks at the others' then, so
+ * that at least one of two sees the other. */
+static int wait_for_claims(struct lease *l, const char *snapshot,
+                           struct error *err)
+{
+    uint64_t deadline = clock_monotonic_ns() + CLAIM_WAIT_NS;
+    struct timespec pause = {.tv_nsec = CLAIM_POLL_NS};
+    struct stat st;
+
+    for (;;) {
+        bool claimed;
+        int rc = lease_is_claimed(l->repository, snapshot, &claimed, err);
+
+        if (rc < 0)
+            return rc;
+        if (!claimed)
+            break;
+        if (clock_monotonic_ns() > deadline)
+            return fail(err, ERR_LOCKED,
+                        "snapshot '%s' is being removed or rewritten",
+                        snapshot);
+        nanosleep(&pause, NULL);
+    }
+    if (fstatat(repository_snapshots_dirfd(l->repository), snapshot, &st,
+                AT_SYMLINK_NOFOLLOW) < 0 &&
+        errno == ENOENT)
+        return fail(err, ERR_NOTFOUND, "there is no snapshot '%s'", snapshot);
+    return 0;
+}
+
 int lease_acquire(struct repository *r, const char *purpose,
                   const char *snapshot, struct lease **ret, struct error *err)
 {
-    struct lease *l = calloc(1, sizeof(*l));
+    cleanup(lease) struct lease *l = calloc(1, sizeof(*l));
     struct error why;
     int rc;
 
@@ -180,14 +212,24 @@ int lease_acquire(struct repository *r, const char *purpose,
     if (rc == 0)
         rc = write_lease(l, &why);
     /* Readers of a repository that they cannot write go without. */
-    if (rc < 0 && is_read_only(&why) && strcmp(purpose, "capture") != 0)
+    if (rc < 0 && is_read_only(&why) && lease_is_of_reader(purpose))
         rc = 0;
-    if (rc < 0) {
-        lease_forget(l);
+    else if (rc == 0 && snapshot)
+        rc = wait_for_claims(l, snapshot, &why);
+    if (rc < 0)
         return error_copy(err, &why);
-    }
-    *ret = l;
+    *ret = steal_ptr(&l);
     return 0;
+}
+
+const char *lease_id(const struct lease *l)
+{
+    return l->id;
+}
+
+const char *lease_holder(const struct lease *l)
+{
+    return json_path_str(l->content, "holder", "");
 }
 
 static int write_again(struct lease *l, struct error *err)
@@ -202,20 +244,32 @@ int lease_add_process(struct lease *l, pid_t pid, struct error *err)
     return rc < 0 ? rc : write_again(l, err);
 }
 
-int lease_intend(struct lease *l, const char *const *packs, size_t n,
-                 struct error *err)
+static int set_ids(struct lease *l, const char *key, const char *const *ids,
+                   size_t n, struct error *err)
 {
     cleanup_json json_t *list = json_array();
     int rc;
 
     for (size_t i = 0; list && i < n; i++) {
-        if (json_array_append_new(list, json_string(packs[i])) < 0)
+        if (json_array_append_new(list, json_string(ids[i])) < 0)
             return fail_nomem(err);
     }
     if (!list)
         return fail_nomem(err);
-    rc = set_member(l, "packs", json_incref(list), err);
+    rc = set_member(l, key, json_incref(list), err);
     return rc < 0 ? rc : write_again(l, err);
+}
+
+int lease_intend(struct lease *l, const char *const *packs, size_t n,
+                 struct error *err)
+{
+    return set_ids(l, "packs", packs, n, err);
+}
+
+int lease_claim(struct lease *l, const char *const *snapshots, size_t n,
+                struct error *err)
+{
+    return set_ids(l, "claims", snapshots, n, err);
 }
 
 int lease_renew(struct lease *l, struct error *err)
@@ -245,7 +299,7 @@ void lease_forget(struct lease *l)
 /* One round of reaping. */
 struct reaper {
     struct repository *repository;
-    struct origin here;
+    struct lease_origin here;
     uint64_t now_ns;
     size_t reaped;
     /* Filled when the first pack is in question. */
@@ -328,9 +382,9 @@ static bool any_process_lives(const json_t *content)
     return false;
 }
 
-static bool is_dead(const struct reaper *p, const json_t *content)
+bool lease_content_is_dead(const struct lease_origin *here, uint64_t now_ns,
+                           const json_t *content)
 {
-    const struct origin *here = &p->here;
     bool same_host =
         strcmp(json_path_str(content, "host", ""), here->host) == 0;
     bool same_boot =
@@ -340,19 +394,18 @@ static bool is_dead(const struct reaper *p, const json_t *content)
     if (!same_host ||
         (same_boot && json_path_int(content, "pid_namespace", 0) !=
                           (int64_t)here->pid_namespace))
-        return expires < 0 || (uint64_t)expires < p->now_ns;
+        return expires < 0 || (uint64_t)expires < now_ns;
     return !same_boot || !any_process_lives(content);
 }
 
 /* A file that is no lease has no processes to ask: its age decides. */
-static bool is_old(const struct reaper *p, const char *id)
+bool lease_file_is_old(int locks_dirfd, const char *id, uint64_t now_ns)
 {
     struct stat st;
 
-    if (fstatat(repository_locks_dirfd(p->repository), id, &st,
-                AT_SYMLINK_NOFOLLOW) < 0)
+    if (fstatat(locks_dirfd, id, &st, AT_SYMLINK_NOFOLLOW) < 0)
         return false;
-    return (uint64_t)st.st_mtime * NS_PER_SEC + LEASE_NS < p->now_ns;
+    return (uint64_t)st.st_mtime * NS_PER_SEC + LEASE_NS < now_ns;
 }
 
 static int reap_one(void *arg, const char *id, struct error *err)
@@ -369,8 +422,9 @@ static int reap_one(void *arg, const char *id, struct error *err)
         return 0; /* released, or reaped by another process */
     if (rc == 0)
         rc = json_parse(text.data, text.len, &content, &why);
-    if (json_path_int(content, "version", 0) ? !is_dead(p, content)
-                                             : !is_old(p, id))
+    if (json_path_int(content, "version", 0)
+            ? !lease_content_is_dead(&p->here, p->now_ns, content)
+            : !lease_file_is_old(locks, id, p->now_ns))
         return 0;
     rc = remove_packs(p, json_object_get(content, "packs"), err);
     if (rc == 0)
@@ -384,7 +438,7 @@ int lease_reap(struct repository *r, size_t *ret_n, struct error *err)
 {
     struct object_folder folder = layout_locks(repository_locks_dirfd(r));
     struct reaper p = {.repository = r, .now_ns = clock_realtime_ns()};
-    int rc = find_origin(&p.here, err);
+    int rc = lease_origin_find(&p.here, err);
 
     if (rc == 0)
         rc = object_list(&folder, reap_one, &p, err);

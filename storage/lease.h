@@ -15,7 +15,9 @@
 
 struct lease;
 
-/* `purpose`: "capture", "restore", "check". `snapshot`: what it reads, or NULL.
+/* `purpose`: "capture", "restore", "check", "read", "forget", "prune".
+ * `snapshot`: what it reads, or NULL; take the lease before you open it. One
+ * that is being removed or rewritten is waited for: ERR_LOCKED, ERR_NOTFOUND.
  */
 int lease_acquire(struct repository *r, const char *purpose,
                   const char *snapshot, struct lease **ret,
@@ -26,6 +28,10 @@ int lease_add_process(struct lease *l, pid_t pid, struct error *err) NODISCARD;
 /* Names the packs that are about to be linked (32 hex digits each). */
 int lease_intend(struct lease *l, const char *const *packs, size_t n,
                  struct error *err) NODISCARD;
+/* Names the snapshots that are about to be removed or replaced: whoever wants
+ * one from now on waits. Who has one already is told by lease_list(). */
+int lease_claim(struct lease *l, const char *const *snapshots, size_t n,
+                struct error *err) NODISCARD;
 /* Extends the expiry; call at least once an hour. */
 int lease_renew(struct lease *l, struct error *err) NODISCARD;
 /* Removes the file and frees; NULL is fine. */
@@ -37,6 +43,34 @@ void lease_forget(struct lease *l);
  * *ret_n. Called by repository_open(). */
 int lease_reap(struct repository *r, size_t *ret_n,
                struct error *err) NODISCARD;
+
+/* One that somebody has now. */
+struct lease_info {
+    char holder[40];  /* stays the same while the lease changes */
+    char purpose[16]; /* "unknown": not to be read, but not old either */
+    char snapshot[SNAPSHOT_ID_LEN + 1]; /* "" when it names none */
+    char host[128];
+    pid_t pid;     /* of the first of its processes that lives, or 0 */
+    json_t *packs; /* that it is about to link: array of ids; owned */
+};
+
+struct lease_infos {
+    struct lease_info *all;
+    size_t n;
+};
+
+/* All leases that are not dead, but for `except` (may be NULL). */
+int lease_list(struct repository *r, const struct lease *except,
+               struct lease_infos *ret, struct error *err) NODISCARD;
+void lease_infos_release(struct lease_infos *l);
+/* Who reads this snapshot, or NULL. Borrowed. */
+const struct lease_info *lease_infos_reader(const struct lease_infos *l,
+                                            const char *snapshot);
+
+static inline UNUSED void cleanup_lease_infos_fn(struct lease_infos *l)
+{
+    lease_infos_release(l);
+}
 
 DEFINE_CLEANUP(lease, struct lease *, lease_release)
 

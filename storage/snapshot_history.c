@@ -10,6 +10,7 @@
 
 #define LOG_AREA "history"
 #include "core/base/log.h"
+#include "storage/condemned.h"
 #include "storage/manifest.h"
 #include "storage/repository_inside.h"
 
@@ -94,13 +95,26 @@ static int load_snapshot(struct snapshot_writer *w, const char *id,
     return rc;
 }
 
+/* Condemned packs count as seen: what is stored in them is stored again. They
+ * are read after the lease was taken, see condemned.h. */
+static int pass_over_condemned(struct snapshot_writer *w, struct pack_set *seen,
+                               struct error *err)
+{
+    cleanup(condemned_list) struct condemned_list lists = {0};
+    int rc = condemned_list_read(w->repository, &lists, err);
+
+    return rc < 0 ? rc : condemned_list_packs(&lists, seen, err);
+}
+
 int snapshot_history_load(struct snapshot_writer *w, struct error *err)
 {
     cleanup(pack_set) struct pack_set seen = {0};
     struct snapshot_summary *all;
     size_t n;
-    int rc = repository_list(w->repository, NULL, NULL, &all, &n, err);
+    int rc = pass_over_condemned(w, &seen, err);
 
+    if (rc == 0)
+        rc = repository_list(w->repository, NULL, NULL, &all, &n, err);
     if (rc < 0)
         return rc;
     w->pages_known.max = DEDUP_HISTORY_ENTRIES;

@@ -53,7 +53,7 @@ _firn()
             '') list=$(_firn_commands) ;;
             help) list="$(_firn_commands) exit-codes" ;;
             list) list=$(_firn_snapshots vm) ;;
-            show | diff | check | restore) list="latest $(_firn_snapshots id)" ;;
+            show | diff | check | restore | forget) list="latest $(_firn_snapshots id)" ;;
             init)
                 mapfile -t COMPREPLY < <(compgen -d -- "$cur")
                 return

@@ -90,6 +90,7 @@ static void a_lease_says_who_and_what_for(void **state)
     struct error err;
     const json_t *process;
 
+    scratch_write(f->scratch.repo, "snapshots/0123456789abcdef", "", 0);
     assert_ok(lease_acquire(f->repository, "restore", "0123456789abcdef", &l,
                             &err),
               &err);
