@@ -13,6 +13,9 @@
  *                   {"type":"loaded","read_bytes","image_bytes"}
  *                   {"type":"damage","asked_for","error":{...}}   the first
  *                   {"type":"exhausted","lost_pages"}
+ *                   {"type":"resumed"}    what QEMU has is known
+ *                   {"type":"alive"}      twice a second; who is silent for
+ *                                         long while QEMU reads, hangs
  *                   {"type":"resident","faults","fault_p50_us",
  *                    "fault_p99_us","prefetched_pages","read_bytes",
  *                    "image_bytes"}
@@ -32,6 +35,7 @@
 #include "storage/snapshot_reader.h"
 
 #define ASSIGNMENT_LIMIT_NS (10 * NS_PER_SEC)
+#define ALIVE_PAUSE_NS      (500 * NS_PER_MS)
 
 struct pager {
     struct link link;
@@ -41,6 +45,7 @@ struct pager {
     struct page_source source;
     struct ramblock_list blocks; /* host pages are the destination's */
     bool damage_told;
+    uint64_t alive_told_ns;
 };
 
 static void tell(struct pager *p, json_t *message)
@@ -88,6 +93,22 @@ static void on_exhausted(void *arg, uint64_t lost_units)
                         (json_int_t)lost_units));
 }
 
+static void on_resumed(void *arg)
+{
+    tell(arg, json_pack("{s:s}", "type", "resumed"));
+}
+
+static void on_turn(void *arg)
+{
+    struct pager *p = arg;
+    uint64_t now = clock_monotonic_ns();
+
+    if (now - p->alive_told_ns < ALIVE_PAUSE_NS)
+        return;
+    p->alive_told_ns = now;
+    tell(p, json_pack("{s:s}", "type", "alive"));
+}
+
 static void tell_resident(struct pager *p, const struct postcopy_result *r)
 {
     json_t *message = with_bytes(p, "resident");
@@ -130,6 +151,8 @@ static int feed_lazily(struct pager *p, struct postcopy_result *ret,
         .loaded = on_loaded,
         .damage = on_damage,
         .exhausted = on_exhausted,
+        .resumed = on_resumed,
+        .turn = on_turn,
     };
     struct postcopy_args args = {
         .fd = p->socket,

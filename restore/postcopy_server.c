@@ -41,6 +41,7 @@
 #define PONG_3_LIMIT_NS (60 * NS_PER_SEC) /* without any request */
 #define BITMAP_LIMIT_NS (10 * NS_PER_SEC)
 #define SHUT_LIMIT_NS   (60 * NS_PER_SEC)
+#define TURN_NS         (1 * NS_PER_SEC) /* a wait is a turn after that */
 
 /* What waits in the socket delays the answer to a request: 64 KiB is some
  * 50 µs of placing pages, and still keeps QEMU busy between our writes. */
@@ -164,12 +165,28 @@ static int take_news(struct server *s, struct error *err)
     return 0;
 }
 
-/* Waits for news, until the deadline. */
+static void tell_turn(const struct server *s)
+{
+    const struct postcopy_watch *w = s->args->watch;
+
+    if (w && w->turn)
+        w->turn(w->arg);
+}
+
+/* Waits for news, until the deadline; now and then there are none. */
 static int wait_news(struct server *s, struct error *err)
 {
-    int rc = stopper_wait(&s->stop, request_reader_fd(s->reader), POLLIN,
-                          s->deadline_ns, err);
+    uint64_t until_ns = clock_monotonic_ns() + TURN_NS;
+    int rc;
 
+    tell_turn(s);
+    if (s->deadline_ns)
+        until_ns = MIN(until_ns, s->deadline_ns);
+    rc = stopper_wait(&s->stop, request_reader_fd(s->reader), POLLIN, until_ns,
+                      err);
+    if (rc == ERR_TIMEOUT &&
+        (!s->deadline_ns || clock_monotonic_ns() < s->deadline_ns))
+        return 0;
     if (rc == ERR_TIMEOUT)
         return fail(err, ERR_TIMEOUT, "QEMU did not send %s in time",
                     s->awaited);
@@ -338,6 +355,7 @@ static int serve_pages(struct server *s, struct error *err)
             rc = send_batch(s, &any, err);
         if (rc < 0)
             return rc;
+        tell_turn(s);
         if (any)
             continue;
         if (s->news.ended)
@@ -413,6 +431,7 @@ static int note_handshake(struct server *s, struct error *err)
 
 static int resume(struct server *s, struct error *err)
 {
+    const struct postcopy_watch *w = s->args->watch;
     int rc = note_handshake(s, err);
 
     if (rc < 0)
@@ -438,6 +457,8 @@ static int resume(struct server *s, struct error *err)
     s->loaded = true;
     s->deadline_ns = 0;
     page_queue_release_background(s->queue);
+    if (rc == 0 && w && w->resumed)
+        w->resumed(w->arg);
     return rc;
 }
 

@@ -26,6 +26,11 @@ struct postcopy_watch {
     /* Everything but `lost_units` units that cannot be had was sent; requests
      * are answered on. */
     void (*exhausted)(void *arg, uint64_t lost_units);
+    /* A pager that takes over knows what QEMU has, and goes on. */
+    void (*resumed)(void *arg);
+    /* At each turn of the loop, and every second while there is nothing to do:
+     * who does not hear it sees a pager that hangs. */
+    void (*turn)(void *arg);
 };
 
 struct postcopy_args {
