@@ -12,7 +12,9 @@ struct restore_options {
     bool detach;
     bool dry_run;
     bool disks_changed_ok;
+    bool resume;
     int on_error;
+    uint64_t pager_timeout_ms;
 };
 
 /* In the order of enum restore_on_error. */
@@ -32,8 +34,13 @@ static const struct option_spec options[] = {
      "compare only; nothing is restored"},
     {"disks-changed-ok", 0, OPTION_FLAG, AT(disks_changed_ok), NULL,
      "restore though disk images were written since"},
+    {"resume", 0, OPTION_FLAG, AT(resume), NULL,
+     "go on for a VM whose pager is gone, or whose damage was repaired"},
+    {"pager-timeout", 0, OPTION_DURATION, AT(pager_timeout_ms), "DUR",
+     "replace a pager that says nothing for so long; 10s"},
     {"on-error", 0, OPTION_CHOICE, AT(on_error), "ACTION",
-     "when a page is damaged: hang (what touches it waits) or kill the VM",
+     "when a page is damaged: hang (what touches it waits) or kill (the VM, "
+     "when it touches it)",
      on_errors},
     {0},
 };
@@ -133,6 +140,12 @@ static int check(const struct restore_options *o,
         return fail(err, ERR_USAGE,
                     "--qmp names a QEMU that waits already; a command behind "
                     "-- would start another");
+    if (o->resume && (words->behind || o->eager || o->dry_run))
+        return fail(err, ERR_USAGE,
+                    "--resume goes on with a VM that runs: no --eager, no "
+                    "--dry-run, no command behind --");
+    if (o->pager_timeout_ms == 0)
+        return fail(err, ERR_USAGE, "--pager-timeout is 0");
     if (words->behind && !words->behind[0])
         return fail(err, ERR_USAGE, "there is no command behind --");
     return 0;
@@ -158,6 +171,8 @@ static int restore(struct cli *cli, const struct restore_options *o,
             .detach = o->detach,
             .dry_run = o->dry_run,
             .disks_changed_ok = o->disks_changed_ok,
+            .resume = o->resume,
+            .pager_limit_ms = o->pager_timeout_ms,
             .on_error = (enum restore_on_error)o->on_error,
             .stop = cli->stop,
             .running = print_running,
@@ -178,7 +193,7 @@ static int restore(struct cli *cli, const struct restore_options *o,
 static int run(struct cli *cli, int argc, char **argv, struct error *err)
 {
     cleanup(repository) struct repository *repository = NULL;
-    struct restore_options o = {0};
+    struct restore_options o = {.pager_timeout_ms = 10000};
     struct option_words words;
     int rc = options_parse(options, argc, argv, &o, &words, err);
 

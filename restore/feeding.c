@@ -7,27 +7,15 @@
  *                    is paused
  *   resident  `completed` from QEMU and "resident" from the pager
  *
- * Before the VM runs, any failure is final: QEMU cannot be fed twice. The
- * sockets close, QEMU ends by itself and says why on standard error, so its
- * end is awaited before an error is worded.
- *
- * Afterwards a lost pager is replaced. QEMU goes to postcopy-paused when its
- * socket closes; the VM runs on until it touches a missing page. The handshake
- * of the next pager (ask for all received bitmaps, RESUME) is written into a
- * spare socketpair in one piece *before* QEMU looks at it: a connection that
- * broke in the middle of this handshake would end QEMU 7.2. Then QEMU is told
- * to take the other end, out of band, since its main loop may be waiting for
- * a page.
+ * What becomes of a pager that is lost is told in succession.c.
  */
-#include "restore/feeding.h"
 
 #include <poll.h>
 #include <signal.h>
 #include <sys/prctl.h>
 
 #include "core/base/clock.h"
-#include "restore/pager_process.h"
-#include "restore/postcopy_prologue.h"
+#include "restore/feeding_inside.h"
 
 #define LOG_AREA "keeper"
 #include "core/base/log.h"
@@ -36,52 +24,9 @@
 #define RESUME_LIMIT_NS  (200 * NS_PER_MS) /* RESUME behind "loaded" */
 #define STATUS_PAUSE_NS  (500 * NS_PER_MS) /* between two query-status */
 #define LAST_WORDS_NS    (2 * NS_PER_SEC)  /* of a pager whose socket broke */
-#define PAUSED_LIMIT_NS  (10 * NS_PER_SEC) /* postcopy-paused after a loss */
 #define SETTLE_LIMIT_NS  (10 * NS_PER_SEC) /* `completed` behind SHUT */
 #define LEASE_RENEWAL_NS (1800 * NS_PER_SEC)
-
-struct feeding {
-    struct feeding_args *args;
-    struct pager_process pager;
-    bool pager_gone;
-    struct error pager_error;
-    json_t *resident; /* the pager's last report */
-    bool resident_told;
-    uint64_t read_bytes;
-    uint64_t image_bytes;
-    bool loaded;
-    uint64_t ask_at_ns; /* when to ask for the state; 0: not */
-    bool resumed;
-    uint64_t resumed_ns;
-    bool running; /* told to the front */
-    bool postcopy_paused;
-    bool completed;
-    bool failed;
-    bool qemu_gone;
-    struct error damage;
-    bool damage_asked_for;
-    bool exhausted;
-    bool exhausted_told;
-    uint64_t settle_by_ns;
-    uint64_t paused_by_ns;
-    uint64_t renew_at_ns;
-    unsigned spares_used;
-};
-
-/* To the front. */
-
-static void tell(struct feeding *f, json_t *message)
-{
-    struct error ignored = ERROR_INIT;
-
-    if (link_send(f->args->front, message, &ignored) < 0)
-        log_debug("the front was not told: %s", ignored.message);
-}
-
-static void note(struct feeding *f, const char *text)
-{
-    tell(f, json_pack("{s:s, s:s}", "type", "note", "text", text));
-}
+#define LOOK_NS          (1 * NS_PER_SEC) /* between two looks at the pager */
 
 /* QEMU's events. */
 
@@ -141,8 +86,11 @@ static void take_figures(struct feeding *f, const json_t *m)
 
 static void take_damage(struct feeding *f, const json_t *m)
 {
-    if (f->damage.code == 0)
+    if (f->damage.code == 0) {
         link_error_of(json_path(m, "error"), &f->damage);
+        /* A pack that is gone or cannot be read is damage as well. */
+        f->damage.code = ERR_CORRUPT;
+    }
     if (json_path_bool(m, "asked_for", false))
         f->damage_asked_for = true;
 }
@@ -150,6 +98,7 @@ static void take_damage(struct feeding *f, const json_t *m)
 static void take_report(struct feeding *f, json_t *m)
 {
     take_figures(f, m);
+    pager_process_heard(&f->pager, clock_monotonic_ns());
     if (link_is(m, "loaded")) {
         f->loaded = true;
         f->ask_at_ns = clock_monotonic_ns() + RESUME_LIMIT_NS;
@@ -161,6 +110,8 @@ static void take_report(struct feeding *f, json_t *m)
         json_decref(f->resident);
         f->resident = json_incref(m);
         f->settle_by_ns = clock_monotonic_ns() + SETTLE_LIMIT_NS;
+    } else if (link_is(m, "resumed")) {
+        feeding_pager_took_over(f);
     } else if (link_is(m, "error")) {
         link_error_of(m, &f->pager_error);
     }
@@ -177,9 +128,7 @@ static int take_reports(struct feeding *f, struct error *err)
         if (m) {
             take_report(f, m);
         } else if (f->pager.link.ended) {
-            pager_process_reap(&f->pager);
-            f->pager_gone = true;
-            f->paused_by_ns = clock_monotonic_ns() + PAUSED_LIMIT_NS;
+            feeding_pager_ended(f);
         } else {
             return 0;
         }
@@ -217,21 +166,15 @@ static int leave_front(struct feeding *f, struct error *err)
 
 static int tell_running(struct feeding *f, bool paused, struct error *err)
 {
-    const struct target *t = f->args->target;
     uint64_t at_ns = f->resumed ? f->resumed_ns : clock_monotonic_ns();
     int rc = leave_front(f, err);
 
     f->running = true;
     f->ask_at_ns = 0;
-    tell(f, json_pack("{s:s, s:I, s:I, s:I, s:I, s:s}", "type", "running",
-                      "elapsed_ms",
-                      (json_int_t)((at_ns - f->args->begun_ns) / NS_PER_MS),
-                      "read_bytes", (json_int_t)f->read_bytes, "image_bytes",
-                      (json_int_t)f->image_bytes, "qemu_pid",
-                      (json_int_t)t->pid, "qmp", t->qmp_path));
+    feeding_tell_running(f, at_ns);
     if (paused)
-        note(f, "the VM stands still, as it did when it was captured; 'cont' "
-                "lets it go on");
+        feeding_note(f, "the VM stands still, as it did when it was captured; "
+                        "'cont' lets it go on");
     return rc;
 }
 
@@ -278,14 +221,6 @@ static int look_whether_running(struct feeding *f, struct error *err)
 
 /* Failures. */
 
-/* The pager's own reason: damage and the like. That the peer is gone is none,
- * it only follows from one. */
-static bool pager_has_reason(const struct feeding *f)
-{
-    return f->pager_error.code != 0 && f->pager_error.code != ERR_PEER &&
-           f->pager_error.code != ERR_IO;
-}
-
 /* QEMU failed, or is about to: the reason is the pager's, if it had one, else
  * QEMU's own words, when it has ended. */
 static int qemu_failed(struct feeding *f, struct error *err)
@@ -302,7 +237,7 @@ static int qemu_failed(struct feeding *f, struct error *err)
         if (!f->pager_gone && poll(&polled, 1, clock_poll_ms(until_ns)) < 0)
             log_debug("poll: errno %d", errno);
     }
-    if (pager_has_reason(f))
+    if (feeding_pager_has_reason(f))
         return error_copy(err, &f->pager_error);
     fail(err, ERR_PEER,
          f->running ? "QEMU ended before it had all pages"
@@ -314,92 +249,36 @@ static int qemu_failed(struct feeding *f, struct error *err)
     return err->code;
 }
 
+static int qemu_ended(struct feeding *f, struct error *err)
+{
+    if (f->damage.code != 0)
+        return error_copy(err, &f->damage);
+    if (f->stranded)
+        return error_copy(err, &f->stranded_why);
+    return qemu_failed(f, err);
+}
+
+/* Only who waits for a damaged page is hurt by it: the others are worth a VM
+ * that goes on. */
 static int handle_damage(struct feeding *f, struct error *err)
 {
-    bool fatal = f->args->job->on_error == RESTORE_ON_ERROR_KILL ||
-                 (!f->running && f->damage_asked_for);
+    bool kill = f->args->job->on_error == RESTORE_ON_ERROR_KILL;
 
-    if (fatal) {
+    if (f->damage_asked_for && (kill || !f->running)) {
         target_kill(f->args->target);
         return error_copy(err, &f->damage);
     }
     if (f->exhausted && !f->exhausted_told) {
         f->exhausted_told = true;
-        error_hint(&f->damage, "the VM goes on without these pages: whatever "
-                               "touches one of them waits for ever");
-        tell(f, link_error_message(&f->damage));
+        error_hint(&f->damage,
+                   "the VM goes on without these pages: %s; when the damage "
+                   "is repaired, 'firn restore --resume %s' brings them",
+                   kill ? "it is ended when it touches one of them"
+                        : "whatever touches one of them waits",
+                   f->args->job->id);
+        feeding_tell(f, link_error_message(&f->damage));
     }
     return 0;
-}
-
-static int pager_lost_early(struct feeding *f, struct error *err)
-{
-    struct target *t = f->args->target;
-
-    if (pager_has_reason(f))
-        return error_copy(err, &f->pager_error);
-    if (target_wait_end(t, END_LIMIT_NS))
-        return target_explain(t, err);
-    if (f->pager_error.code != 0)
-        return error_copy(err, &f->pager_error);
-    return fail(err, ERR_IO, "the pager ended before the VM ran");
-}
-
-/* A new pager. */
-
-static int write_handshake(struct feeding *f, int socket, struct error *err)
-{
-    cleanup_buf struct buf b = BUF_INIT;
-    int rc = postcopy_put_recovery(&b, f->args->blocks, err);
-
-    if (rc == 0)
-        rc = channel_write(socket, b.data, b.len, f->args->target->stop,
-                           clock_monotonic_ns() + PAUSED_LIMIT_NS, err);
-    return rc;
-}
-
-static int recover(struct feeding *f, struct error *err)
-{
-    cleanup_close int socket = -1;
-    char uri[32];
-    int rc;
-
-    snprintf(uri, sizeof(uri), "fd:firn-recover-%u", f->spares_used);
-    socket = steal_fd(&f->args->spares[f->spares_used++]);
-    rc = write_handshake(f, socket, err);
-    if (rc == 0)
-        rc = qmp_execute_oob(f->args->target->qmp, "migrate-recover",
-                             json_pack("{s:s}", "uri", uri), NULL, err);
-    if (rc < 0)
-        return rc;
-    json_object_set_new(f->args->feed, "resume", json_true());
-    f->pager_error = ERROR_INIT;
-    f->postcopy_paused = false;
-    rc = pager_process_start(&f->pager, socket, f->args->feed, err);
-    if (rc < 0)
-        return rc;
-    f->pager_gone = false;
-    note(f, "the pager was lost; a new one goes on");
-    return 0;
-}
-
-static int pager_lost_late(struct feeding *f, struct error *err)
-{
-    if (!f->postcopy_paused) {
-        if (clock_monotonic_ns() < f->paused_by_ns)
-            return 0;
-        return fail(err, ERR_IO,
-                    "the pager was lost, and QEMU did not notice in time");
-    }
-    if (f->spares_used < FEEDING_SPARES &&
-        f->args->spares[f->spares_used] >= 0 &&
-        qmp_session_has_oob(f->args->target->qmp))
-        return recover(f, err);
-    fail(err, ERR_IO,
-         "the pager was lost; the VM waits in postcopy-paused wherever it "
-         "touches a missing page%s%s",
-         f->pager_error.code ? ": " : "", f->pager_error.message);
-    return err->code;
 }
 
 /* The end. */
@@ -437,7 +316,7 @@ static void tell_resident(struct feeding *f)
         return;
     json_object_set_new(f->resident, "elapsed_ms",
                         json_integer((json_int_t)ms));
-    tell(f, json_incref(f->resident));
+    feeding_tell(f, json_incref(f->resident));
 }
 
 static int finish(struct feeding *f, struct error *err)
@@ -469,9 +348,12 @@ static int decide(struct feeding *f, struct error *err)
     if (rc == 0 && f->damage.code != 0)
         rc = handle_damage(f, err);
     if (rc == 0 && !f->completed && (f->qemu_gone || f->failed))
-        rc = f->damage.code ? error_copy(err, &f->damage) : qemu_failed(f, err);
+        rc = qemu_ended(f, err);
+    if (rc == 0)
+        feeding_watch_pager(f);
     if (rc == 0 && f->pager_gone && !f->completed)
-        rc = f->running ? pager_lost_late(f, err) : pager_lost_early(f, err);
+        rc = f->running ? feeding_pager_lost_late(f, err)
+                        : feeding_pager_lost_early(f, err);
     if (rc == 0)
         rc = settle(f, err);
     return rc;
@@ -494,6 +376,7 @@ static int wait_for_news(struct feeding *f, struct error *err)
         /* Behind RESUME it is too late to be stopped. */
         {.fd = f->resumed || f->running ? -1 : stopper_fd(stop),
          .events = POLLIN},
+        {.fd = f->running ? f->args->door : -1, .events = POLLIN},
     };
 
     if (f->qemu_gone)
@@ -502,14 +385,15 @@ static int wait_for_news(struct feeding *f, struct error *err)
         until_ns = earlier(until_ns, f->ask_at_ns);
     if (!f->completed)
         until_ns = earlier(until_ns, f->settle_by_ns);
-    if (f->pager_gone)
-        until_ns = earlier(until_ns, f->paused_by_ns);
+    until_ns = earlier(until_ns, feeding_attempt_ns(f));
+    if (!f->pager_gone)
+        until_ns = earlier(until_ns, clock_monotonic_ns() + LOOK_NS);
     if (poll(polled, ARRAY_LEN(polled), clock_poll_ms(until_ns)) < 0 &&
         errno != EINTR)
         return fail_errno(err, ERR_IO, "poll failed");
     if (polled[2].fd >= 0 && stopper_pulled(stop))
         return stopper_error(stop, err);
-    return 0;
+    return polled[3].revents & POLLIN ? feeding_open_door(f, err) : 0;
 }
 
 static int renew_lease(struct feeding *f, struct error *err)
@@ -541,12 +425,39 @@ static int keep_vigil(struct feeding *f, struct error *err)
     }
 }
 
-int feeding_run(struct feeding_args *args, bool *ret_ran, struct error *err)
+/* The VM runs already, and nobody brings its pages. */
+static int begin_without_pager(struct feeding *f, struct error *err)
 {
-    struct feeding f = {.args = args, .pager = PAGER_PROCESS_INIT};
-    int rc = pager_process_start(&f.pager, args->socket, args->feed, err);
+    f->running = true;
+    f->resumed = true;
+    feeding_pager_ended(f);
+    feeding_try_again(f);
+    /* Nobody has heard the event, which came long ago. */
+    f->postcopy_paused = true;
+    return leave_front(f, err);
+}
+
+static int begin_with_pager(struct feeding *f, struct error *err)
+{
+    struct feeding_args *args = f->args;
+    int rc = pager_process_start(&f->pager, args->socket, args->feed, err);
 
     close(steal_fd(&args->socket));
+    if (rc == 0)
+        args->pager_started(args->arg, f->pager.pid);
+    return rc;
+}
+
+int feeding_run(struct feeding_args *args, bool *ret_ran, struct error *err)
+{
+    struct feeding f = {
+        .args = args,
+        .pager = PAGER_PROCESS_INIT,
+        .pager_limit_ns = args->job->pager_limit_ms * NS_PER_MS,
+    };
+    int rc = args->socket >= 0 ? begin_with_pager(&f, err)
+                               : begin_without_pager(&f, err);
+
     if (rc == 0)
         rc = keep_vigil(&f, err);
     *ret_ran = f.running || f.resumed;

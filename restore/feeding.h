@@ -10,32 +10,34 @@
 
 #include "core/vm/ramblock.h"
 #include "restore/link.h"
+#include "restore/recovery.h"
 #include "restore/restore_job.h"
 #include "restore/target.h"
 #include "storage/lease.h"
 
-#define FEEDING_SPARES 8u
-
 struct feeding_args {
     const struct restore_args *job;
     struct target *target;
-    struct link *front;
+    struct link *front; /* replaced by whoever comes to the door */
+    int door;           /* a listening socket; -1: none */
     struct lease *lease;
     uint64_t begun_ns; /* when `firn restore` began */
-    int socket;        /* to QEMU; borrowed, closed once the pager has it */
+    int socket;        /* to QEMU; borrowed, closed once the pager has it. -1:
+                          the VM runs, and its pager is gone */
     json_t *feed;      /* the pager's assignment, see pager.c */
-    const struct ramblock_list *blocks;
     /* The VM comes back standing still: no RESUME is to be expected. */
     bool paused;
-    /* Ends of socketpairs whose other ends QEMU holds under the names
-     * "firn-recover-N": for pagers that take over. -1: used or none. */
-    int spares[FEEDING_SPARES];
+    struct recovery *recovery;
+    /* A pager was started: what is on disk about it changes. */
+    void (*pager_started)(void *arg, pid_t pid);
+    void *arg;
 };
 
 /*
  * 0: completed. Else an error; what has become of QEMU then depends on how far
  * it came, and the caller ends a QEMU of ours that never ran: *ret_ran. With
- * damage and `hang` it returns ERR_CORRUPT only when QEMU has ended.
+ * damage and `hang`, or when no pager could be made to go on, it returns only
+ * when QEMU has ended; the front was told before.
  */
 int feeding_run(struct feeding_args *args, bool *ret_ran,
                 struct error *err) NODISCARD;

@@ -1,8 +1,14 @@
 #include "restore/pager_process.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <sys/wait.h>
+
+#include "core/base/clock.h"
+
+/* Asked later than this, the asker itself was held up. */
+#define LOOK_LIMIT_NS (3 * NS_PER_SEC)
 
 static _Noreturn void exec_pager(int link, int socket, const char *snapshot)
 {
@@ -31,11 +37,14 @@ int pager_process_start(struct pager_process *p, int socket, const json_t *feed,
 {
     cleanup_link struct link ours = LINK_INIT;
     cleanup_link struct link theirs = LINK_INIT;
+    cleanup_close int copy = fcntl(socket, F_DUPFD_CLOEXEC, 3);
     int rc = link_pair(&ours, &theirs, err);
     pid_t pid;
 
     if (rc < 0)
         return rc;
+    if (copy < 0)
+        return fail_errno(err, ERR_IO, "cannot copy the pager's socket");
     rc = link_send(&ours, json_incref((json_t *)feed), err);
     if (rc < 0)
         return rc;
@@ -44,10 +53,43 @@ int pager_process_start(struct pager_process *p, int socket, const json_t *feed,
         exec_pager(theirs.fd, socket, json_path_str(feed, "snapshot", "?"));
     if (pid < 0)
         return fail_errno(err, ERR_IO, "cannot start the pager");
-    p->pid = pid;
-    p->link = ours;
+    *p = (struct pager_process){
+        .pid = pid,
+        .link = ours,
+        .socket = steal_fd(&copy),
+        .heard_ns = clock_monotonic_ns(),
+        .looked_ns = clock_monotonic_ns(),
+    };
     ours = LINK_INIT;
     return 0;
+}
+
+void pager_process_heard(struct pager_process *p, uint64_t now_ns)
+{
+    p->heard_ns = now_ns;
+}
+
+bool pager_process_hangs(struct pager_process *p, uint64_t now_ns,
+                         uint64_t limit_ns)
+{
+    struct pollfd polled = {.fd = p->socket, .events = POLLOUT};
+    bool late = now_ns - p->looked_ns > LOOK_LIMIT_NS;
+
+    p->looked_ns = now_ns;
+    if (p->pid == 0)
+        return false;
+    /* Full: QEMU does not read, and a pager that writes is silent. */
+    if (late || poll(&polled, 1, 0) == 0)
+        p->heard_ns = now_ns;
+    return now_ns - p->heard_ns > limit_ns;
+}
+
+static void let_go(struct pager_process *p)
+{
+    p->pid = 0;
+    link_release(&p->link);
+    if (p->socket >= 0)
+        close(steal_fd(&p->socket));
 }
 
 void pager_process_reap(struct pager_process *p)
@@ -55,8 +97,7 @@ void pager_process_reap(struct pager_process *p)
     if (p->pid > 0)
         while (waitpid(p->pid, NULL, 0) < 0 && errno == EINTR)
             continue;
-    p->pid = 0;
-    link_release(&p->link);
+    let_go(p);
 }
 
 void pager_process_kill(struct pager_process *p)
@@ -68,6 +109,5 @@ void pager_process_kill(struct pager_process *p)
 
 void pager_process_release(struct pager_process *p)
 {
-    p->pid = 0;
-    link_release(&p->link);
+    let_go(p);
 }

@@ -16,6 +16,8 @@
  *
  *   front ⇄ keeper ⇄ pager: JSON lines over socketpairs (link.h)
  *
+ *   front → keeper  {"type":"resume","snapshot"}  from one that comes later,
+ *                                                 to the keeper's door
  *   keeper → front  {"type":"note","text"}
  *                   {"type":"running","elapsed_ms","read_bytes","image_bytes",
  *                    "qemu_pid","qmp"}
@@ -27,8 +29,11 @@
 #include <signal.h>
 #include <sys/wait.h>
 
+#include "core/base/channel.h"
 #include "core/base/clock.h"
 #include "restore/keeper.h"
+#include "restore/owed_vm.h"
+#include "restore/runtime_folder.h"
 
 /* QEMU is killed and the lease removed within this time, or never. */
 #define ABORT_LIMIT_NS (15 * NS_PER_SEC)
@@ -97,7 +102,8 @@ static int keeper_died(struct front *f, struct error *err)
 {
     int status = 0;
 
-    if (waitpid(f->pid, &status, 0) == f->pid && WIFSIGNALED(status))
+    if (f->pid > 0 && waitpid(f->pid, &status, 0) == f->pid &&
+        WIFSIGNALED(status))
         return fail(err, ERR_IO, "the keeper was ended by signal %d",
                     WTERMSIG(status));
     return fail(err, ERR_IO, "the keeper ended without a word");
@@ -151,9 +157,9 @@ static int run_front(struct front *f, struct error *err)
         return 0;
     if (!stopper_pulled(f->args->stop) || f->over)
         return error_copy(err, &why);
-    if (!f->running)
+    if (!f->running && !f->args->resume)
         abort_restore(f, &why, err);
-    if (f->running)
+    if (f->running || f->args->resume)
         give_note(f, "the VM runs; its pages go on being brought in the "
                      "background");
     return error_copy(err, &why);
@@ -186,24 +192,64 @@ static pid_t fork_keeper(void)
     return pid;
 }
 
-int restore_job_run(const struct restore_args *args, struct error *err)
+/* A keeper of its own, forked. */
+static int start_keeper(struct front *f, struct error *err)
 {
     cleanup_link struct link theirs = LINK_INIT;
-    struct front f = {.args = args, .keeper = LINK_INIT};
     uint64_t begun_ns = clock_monotonic_ns();
     pid_t front_pid = getpid();
-    int rc = link_pair(&f.keeper, &theirs, err);
+    int rc = link_pair(&f->keeper, &theirs, err);
 
     if (rc < 0)
         return rc;
-    f.pid = fork_keeper();
-    if (f.pid == 0) {
-        link_release(&f.keeper);
-        become_keeper(args, begun_ns, front_pid, &theirs);
+    f->pid = fork_keeper();
+    if (f->pid == 0) {
+        link_release(&f->keeper);
+        become_keeper(f->args, begun_ns, front_pid, &theirs);
     }
-    if (f.pid < 0)
-        rc = fail_errno(err, ERR_IO, "cannot start the keeper");
-    link_release(&theirs);
+    return f->pid < 0 ? fail_errno(err, ERR_IO, "cannot start the keeper") : 0;
+}
+
+/* The keeper that is there still: nobody but it may have a monitor by which
+ * QEMU can be told anything, so it is asked instead of replaced. */
+static int visit_keeper(struct front *f, const char *door, struct error *err)
+{
+    int rc = channel_connect(door, &f->keeper.fd, err);
+
+    if (rc == 0)
+        rc = link_send(&f->keeper,
+                       json_pack("{s:s, s:s}", "type", "resume", "snapshot",
+                                 f->args->id),
+                       err);
+    return rc;
+}
+
+static int resume(struct front *f, struct error *err)
+{
+    cleanup_owed_vm struct owed_vm vm = {0};
+    cleanup_free char *folder = NULL;
+    struct owed_vm_query query = {
+        .repository_id = repository_id(f->args->repository),
+        .snapshot = f->args->id,
+        .qmp_path = f->args->qmp_path,
+    };
+    int rc = runtime_folder_open(&folder, err);
+
+    query.folder = folder;
+    if (rc == 0)
+        rc = owed_vm_find(&query, &vm, err);
+    if (rc < 0)
+        return rc;
+    if (owed_vm_process(&vm, "keeper") > 0)
+        return visit_keeper(f, json_path_str(vm.state, "door", ""), err);
+    return start_keeper(f, err);
+}
+
+int restore_job_run(const struct restore_args *args, struct error *err)
+{
+    struct front f = {.args = args, .keeper = LINK_INIT};
+    int rc = args->resume ? resume(&f, err) : start_keeper(&f, err);
+
     if (rc == 0)
         rc = run_front(&f, err);
     link_release(&f.keeper);

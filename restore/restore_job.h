@@ -38,7 +38,13 @@ struct restore_args {
     bool detach;
     bool dry_run;
     bool disks_changed_ok;
+    /* A VM that runs already, and whose pager is gone: a new one takes over.
+     * `qmp_path` may be NULL when there is one VM of the snapshot. */
+    bool resume;
     enum restore_on_error on_error;
+    /* A pager that says nothing for so long, though QEMU would listen, is
+     * replaced. */
+    uint64_t pager_limit_ms;
     struct stopper *stop;
     void (*running)(void *arg, const struct restore_event_running *e);
     void (*resident)(void *arg, const struct restore_event_resident *e);

@@ -1,5 +1,6 @@
 #include "restore/target.h"
 
+#include <limits.h>
 #include <linux/magic.h>
 #include <poll.h>
 #include <signal.h>
@@ -40,7 +41,7 @@ static int open_monitor(struct target *t, const char *path, struct error *err)
     if (rc < 0)
         return rc;
     if (!t->qmp_path)
-        t->qmp_path = strdup(path);
+        t->qmp_path = realpath(path, NULL);
     return t->qmp_path ? 0 : fail_nomem(err);
 }
 
@@ -127,6 +128,13 @@ int target_attach(struct target *t, const char *qmp_path, struct error *err)
          "the VM at '%s' does not wait for a snapshot, it is '%s'", qmp_path,
          state);
     return error_hint(err, "start QEMU with -incoming defer");
+}
+
+int target_adopt(struct target *t, const char *qmp_path, pid_t pid,
+                 struct error *err)
+{
+    learn_pid(t, pid);
+    return open_monitor(t, qmp_path, err);
 }
 
 /* Capabilities. */

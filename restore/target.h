@@ -41,6 +41,10 @@ int target_start(struct target *t, const struct target_start_args *args,
 int target_attach(struct target *t, const char *qmp_path,
                   struct error *err) NODISCARD;
 
+/* A QEMU that runs, of this pid, behind this socket. */
+int target_adopt(struct target *t, const char *qmp_path, pid_t pid,
+                 struct error *err) NODISCARD;
+
 /* All capabilities in one call: postcopy-ram as asked, events on, everything
  * else off. ERR_UNSUPPORTED with what would help, when QEMU cannot. */
 int target_set_capabilities(struct target *t, bool postcopy,

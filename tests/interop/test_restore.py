@@ -3,8 +3,6 @@
 
     test_restore.py [test_...]
 """
-import contextlib
-import copy
 import json
 import os
 import shutil
@@ -16,134 +14,8 @@ import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "lab"))
 import lab  # noqa: E402
-
-KERNEL = "firn.mb=64 firn.rate=2000"
-
-
-def runtime_env():
-    """A runtime folder of this test's own, so that what is left shows."""
-    folder = lab.tmpdir("firn-run-")
-    os.chmod(folder, 0o700)
-    return {"XDG_RUNTIME_DIR": folder}
-
-
-class Taken:
-    """A guest that was captured and killed."""
-
-    def __init__(self, version="10.0", paused=False, **kwargs):
-        self.env = runtime_env()
-        self.repo = os.path.join(lab.tmpdir("firn-repo-"), "r")
-        lab.firn("init", self.repo)
-        kwargs.setdefault("kernel_args", KERNEL)
-        with lab.Guest(version, name="vm", **kwargs) as guest:
-            guest.wait_heartbeat(3)
-            if paused:
-                guest.stop()
-            self.id = lab.firn_json("--repo", self.repo, "--json", "snapshot",
-                                    "--qmp", guest.qmp_path)[-1]["id"]
-            guest.kill()
-        self.guest = guest
-        self.mark = guest.serial_size()
-
-    def fresh(self):
-        """The same with a repository and a runtime folder of its own."""
-        other = copy.copy(self)
-        other.env = runtime_env()
-        other.repo = os.path.join(lab.tmpdir("firn-repo-"), "r")
-        shutil.copytree(self.repo, other.repo)
-        other.mark = self.guest.serial_size()
-        return other
-
-    def argv(self, *args):
-        return ("--repo", self.repo, "--json", "restore", self.id, *args)
-
-    def restore(self, *args):
-        """The objects by type."""
-        lines = lab.firn_json(*self.argv(*args), env=self.env, timeout=60)
-        return {line["type"]: line for line in lines}
-
-    def refuse(self, status, *args):
-        """A restore that must fail so; its error object."""
-        done = lab.firn(*self.argv(*args), env=self.env, check=False,
-                        timeout=60)
-        assert done.returncode == status, (done.returncode, done.stdout,
-                                           done.stderr)
-        text = (done.stdout + done.stderr).splitlines()
-        errors = [json.loads(line) for line in text
-                  if line.startswith("{") and '"error"' in line]
-        assert len(errors) == 1, text
-        return errors[0]
-
-    def start(self, *args):
-        return lab.firn_start(*self.argv(*args), env=self.env)
-
-    @contextlib.contextmanager
-    def back(self):
-        """The VM that runs again."""
-        guest = lab.Guest.attach(self.guest.dir)
-        try:
-            yield guest
-        finally:
-            guest.kill()
-
-    def runtime_files(self, suffix):
-        folder = self.env["XDG_RUNTIME_DIR"] + "/firn"
-        return [n for n in os.listdir(folder) if n.endswith(suffix)]
-
-    def leases(self):
-        return os.listdir(self.repo + "/locks")
-
-    def command(self, *replacements, **changed):
-        """QEMU's command line with words replaced: ("-m", "512"), ..."""
-        argv = list(self.guest.command)
-        for option, value in replacements:
-            argv[argv.index(option) + 1] = value
-        return ["--", *argv, *changed.get("extra", [])]
-
-    def expect_good(self, guest, migrated=True):
-        guest.wait_heartbeat(1, since=self.mark)
-        guest.assert_good()
-        if migrated:
-            status = guest.qmp("query-migrate")
-            assert status["status"] == "completed", status
-
-
-_shared = {}
-
-
-def shared(version="10.0"):
-    """An ordinary capture, taken once: most tests need no more."""
-    if version not in _shared:
-        _shared[version] = Taken(version)
-    return _shared[version].fresh()
-
-
-def is_qemu_of(guest):
-    """A QEMU that names the guest's folder runs."""
-    mark = os.fsencode(guest.dir + "/")
-    for pid in filter(str.isdigit, os.listdir("/proc")):
-        argv = lab._cmdline(pid)
-        if argv and b"qemu" in argv[0] and any(mark in a for a in argv):
-            return True
-    return False
-
-
-def processes(word):
-    """Pids of firn processes with this word and our test's folders."""
-    found = []
-    for pid in filter(str.isdigit, os.listdir("/proc")):
-        argv = lab._cmdline(pid)
-        if len(argv) > 1 and argv[0].endswith(b"firn") and word in argv:
-            found.append(int(pid))
-    return found
-
-
-def pager_of(snapshot):
-    """The pager that serves this snapshot; waits for it."""
-    def find():
-        return [p for p in processes(b"pager")
-                if snapshot.encode() in lab._cmdline(str(p))]
-    return lab.wait_until(find, 10, "pager")[0]
+from restored import (KERNEL, Taken, is_qemu_of, pack_paths,  # noqa: E402
+                      pager_of, pagers_of, shared)
 
 
 # Lazy and eager, by version.
@@ -499,13 +371,6 @@ def test_a_dry_run_changes_nothing():
 # Damage.
 
 
-def pack_paths(repo):
-    found = []
-    for folder, _, names in os.walk(repo + "/packs"):
-        found += [os.path.join(folder, n) for n in names]
-    return sorted(found, key=os.path.getsize, reverse=True)
-
-
 def flip(path, offset):
     with open(path, "r+b") as f:
         f.seek(offset)
@@ -532,9 +397,11 @@ def damaged_pack(taken):
     return path
 
 
-def test_damage_kills_the_vm_when_asked_to():
+def test_damage_kills_the_vm_when_it_is_asked_for():
     taken = shared()
-    pack = damaged_pack(taken)
+    # No page of it can be read, and the guest touches all its memory.
+    pack = pack_paths(taken.repo)[0]
+    os.rename(pack, pack + ".away")
     error = taken.refuse(13, "--on-error", "kill")
     assert os.path.basename(pack) in error["message"], error
     lab.wait_until(lambda: not is_qemu_of(taken.guest), 10, "end of QEMU")
@@ -562,7 +429,7 @@ def test_damage_leaves_the_rest_of_the_vm_alone():
     assert pager_of(taken.id)
     guest = lab.Guest.attach(taken.guest.dir)
     guest.kill()
-    lab.wait_until(lambda: not processes(b"pager"), 10, "end of the pager")
+    lab.wait_until(lambda: not pagers_of(taken.id), 10, "end of the pager")
     lab.wait_until(lambda: taken.leases() == [], 10, "end of the lease")
 
 

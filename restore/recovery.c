@@ -1,0 +1,124 @@
+#include "restore/recovery.h"
+
+#include <unistd.h>
+
+#include "core/base/clock.h"
+#include "restore/postcopy_prologue.h"
+#include "restore/runtime_folder.h"
+
+#define LOG_AREA "keeper"
+#include "core/base/log.h"
+
+#define HANDSHAKE_LIMIT_NS (10 * NS_PER_SEC)
+
+void recovery_init(struct recovery *r)
+{
+    *r = (struct recovery){.primed = -1};
+    spares_init(&r->spares);
+}
+
+static int write_handshake(const struct recovery *r, int socket,
+                           struct error *err)
+{
+    cleanup_buf struct buf b = BUF_INIT;
+    int rc = postcopy_put_recovery(&b, r->blocks, err);
+
+    if (rc == 0)
+        rc = channel_write(socket, b.data, b.len, r->stop,
+                           clock_monotonic_ns() + HANDSHAKE_LIMIT_NS, err);
+    return rc;
+}
+
+static int tell_qemu(const struct recovery *r, const char *uri,
+                     struct error *err)
+{
+    json_t *args;
+    int rc = json_build(&args, err, "{s:s}", "uri", uri);
+
+    if (rc < 0)
+        return rc;
+    return qmp_execute_oob(r->qmp, "migrate-recover", args, NULL, err);
+}
+
+/* A spare whose fate in QEMU is not known is closed: with the whole handshake
+ * in it, that harms at no instant. */
+static void drop_primed(struct recovery *r)
+{
+    close(spares_take(&r->spares, r->primed));
+    r->primed = -1;
+}
+
+static int use_spare(struct recovery *r, int index, const char *name,
+                     int *ret_socket, struct error *err)
+{
+    char uri[SPARES_NAME_LEN + 3];
+    int rc = 0;
+
+    /* After a refusal it is in there already. */
+    if (r->primed != index) {
+        r->primed = index;
+        rc = write_handshake(r, r->spares.fds[index], err);
+    }
+    snprintf(uri, sizeof(uri), "fd:%s", name);
+    if (rc == 0)
+        rc = tell_qemu(r, uri, err);
+    if (rc == 0) {
+        *ret_socket = spares_take(&r->spares, index);
+        r->primed = -1;
+    } else if (rc != ERR_UNSUPPORTED ||
+               strstr(qmp_error_desc(r->qmp), "has not been found")) {
+        drop_primed(r);
+    }
+    return rc;
+}
+
+static int use_socket(const struct recovery *r, int *ret_socket,
+                      struct error *err)
+{
+    cleanup_free char *path = NULL;
+    cleanup_buf struct buf uri = BUF_INIT;
+    cleanup_close int socket = -1;
+    int rc =
+        runtime_folder_name(r->folder, r->snapshot, "recover.sock", &path, err);
+
+    if (rc == 0)
+        rc = buf_printf(&uri, err, "unix:%s", path);
+    if (rc == 0)
+        rc = tell_qemu(r, buf_str(&uri), err);
+    if (rc == 0)
+        rc = channel_connect(path, &socket, err);
+    if (rc == 0)
+        rc = write_handshake(r, socket, err);
+    if (path)
+        unlink(path);
+    if (rc == 0)
+        *ret_socket = steal_fd(&socket);
+    return rc;
+}
+
+int recovery_connect(struct recovery *r, int *ret_socket, struct error *err)
+{
+    char name[SPARES_NAME_LEN];
+    int index = spares_find(&r->spares, name);
+
+    if (index >= 0)
+        return use_spare(r, index, name, ret_socket, err);
+    log_debug("no spare connection is left");
+    return use_socket(r, ret_socket, err);
+}
+
+int recovery_pause(struct recovery *r, struct error *err)
+{
+    return qmp_execute_oob(r->qmp, "migrate-pause", NULL, NULL, err);
+}
+
+int recovery_restock(struct recovery *r, struct error *err)
+{
+    return spares_deposit(&r->spares, r->qmp, err);
+}
+
+void recovery_release(struct recovery *r)
+{
+    spares_release(&r->spares);
+    recovery_init(r);
+}

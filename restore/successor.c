@@ -1,0 +1,133 @@
+/*
+ * A keeper that comes later: the VM runs, pages are owed to it, and whoever
+ * brought them is gone.
+ *
+ *   state file         this VM, this snapshot, this repository; or nothing
+ *   monitor            negotiated anew: QEMU can do that only while its main
+ *                      loop does not wait for a page
+ *   state of things    `completed`: nothing is left to be done
+ *   spares             while the monitor answers
+ *   the last pager     ended, if it still is there: it has no keeper, may hang
+ *                      or wait beside damage that was repaired
+ *   new state, vigil   which begins with a pager that is missing
+ */
+#include <signal.h>
+
+#include "core/base/clock.h"
+#include "restore/keeper_inside.h"
+
+#define LOG_AREA "keeper"
+#include "core/base/log.h"
+
+static int find_vm(struct keeper *k, struct owed_vm *ret, struct error *err)
+{
+    struct owed_vm_query query = {
+        .folder = k->folder,
+        .repository_id = repository_id(k->repository),
+        .snapshot = k->args->id,
+        .qmp_path = k->args->qmp_path,
+    };
+    pid_t keeper;
+    int rc = owed_vm_find(&query, ret, err);
+
+    if (rc < 0)
+        return rc;
+    keeper = owed_vm_process(ret, "keeper");
+    if (keeper)
+        return fail(err, ERR_LOCKED, "process %d keeps the VM already",
+                    (int)keeper);
+    return 0;
+}
+
+static int open_monitor(struct keeper *k, const struct owed_vm *vm,
+                        struct error *err)
+{
+    const char *path = k->args->qmp_path ? k->args->qmp_path
+                                         : json_path_str(vm->state, "qmp", "");
+    int rc = target_adopt(&k->target, path, owed_vm_process(vm, "qemu"), err);
+
+    if (rc == ERR_PEER && k->target.pid > 0)
+        error_hint(err, "QEMU may be waiting for a page in its main loop, "
+                        "where no new monitor can be negotiated; or another "
+                        "client holds this monitor");
+    if (rc == 0 && !qmp_session_has_oob(k->target.qmp))
+        rc = fail(err, ERR_UNSUPPORTED,
+                  "the monitor at '%s' takes no out-of-band commands", path);
+    return rc;
+}
+
+/* 1: a pager is needed; 0: there is nothing to be done. */
+static int look_at_migration(struct keeper *k, struct error *err)
+{
+    static const char *const owed[] = {"postcopy-active", "postcopy-paused",
+                                       "postcopy-recover",
+                                       "postcopy-recover-setup"};
+    cleanup_free char *state = NULL;
+    int rc = target_migration_state(&k->target, &state, err);
+
+    if (rc < 0)
+        return rc;
+    if (strcmp(state, "completed") == 0)
+        return 0;
+    for (size_t i = 0; i < ARRAY_LEN(owed); i++) {
+        if (strcmp(state, owed[i]) == 0)
+            return 1;
+    }
+    return fail(err, ERR_INCOMPATIBLE,
+                "the VM waits for no pages: its migration is '%s'", state);
+}
+
+static void end_last_pager(const struct owed_vm *vm)
+{
+    pid_t pid = owed_vm_process(vm, "pager");
+
+    if (pid > 0 && kill(pid, SIGKILL) < 0)
+        log_debug("pager %d: errno %d", (int)pid, errno);
+}
+
+static int take_over(struct keeper *k, struct owed_vm *vm, bool *ret_ran,
+                     struct error *err)
+{
+    cleanup_json json_t *assignment =
+        json_incref((json_t *)json_path(vm->state, "feed"));
+    int rc = lease_add_process(k->lease, k->target.pid, err);
+
+    if (rc == 0)
+        rc = keeper_stock_up(k, err);
+    if (rc == 0)
+        rc = keeper_settle(k, json_deep_copy(vm->state), err);
+    if (rc < 0)
+        return rc;
+    *ret_ran = true;
+    /* From here on the new state is the one. */
+    unlink(vm->path);
+    end_last_pager(vm);
+    return keeper_feed(k, assignment, ret_ran, err);
+}
+
+static int acknowledge_end(struct keeper *k, const struct owed_vm *vm,
+                           struct error *err)
+{
+    end_last_pager(vm);
+    unlink(vm->path);
+    keeper_note(k, "the VM has all its pages already");
+    return target_set_capabilities(&k->target, false, err);
+}
+
+int keeper_succeed(struct keeper *k, bool *ret_ran, struct error *err)
+{
+    cleanup_owed_vm struct owed_vm vm = {0};
+    int rc = find_vm(k, &vm, err);
+
+    if (rc == 0 && !json_is_object(json_path(vm.state, "feed")))
+        rc = fail(err, ERR_FORMAT, "the state file '%s' is not understood",
+                  vm.path);
+    if (rc == 0)
+        rc = open_monitor(k, &vm, err);
+    if (rc == 0)
+        rc = look_at_migration(k, err);
+    if (rc < 0)
+        return rc;
+    return rc == 0 ? acknowledge_end(k, &vm, err)
+                   : take_over(k, &vm, ret_ran, err);
+}
