@@ -17,6 +17,7 @@ struct snapshot_options {
     uint64_t max_bandwidth;
     uint64_t level;
     uint64_t timeout_ms;
+    bool auto_converge;
     bool verify;
     json_t *tags;
     struct option_list hooks;
@@ -48,6 +49,8 @@ static const struct option_spec options[] = {
      "connections from QEMU; this version takes 1"},
     {"max-downtime", 0, OPTION_DURATION, AT(max_downtime_ms), "DUR",
      "how long the guest may stand still; 300ms unless told"},
+    {"auto-converge", 0, OPTION_FLAG, AT(auto_converge), NULL,
+     "let QEMU slow the guest down when it writes too fast"},
     {"max-bandwidth", 0, OPTION_RATE, AT(max_bandwidth), "RATE",
      "read no faster than this, such as 200M/s"},
     {"compression", 0, OPTION_UINT, AT(level), "LEVEL",
@@ -123,12 +126,14 @@ static int at_moment(void *arg, const struct snapshot_event *event,
 
 /* The id alone is data; the sentence about it is for people. */
 static int print_result(const struct cli *cli, const struct taking *t,
-                        const struct snapshot_summary *s, struct error *err)
+                        const struct snapshot_summary *s,
+                        const struct snapshot_outcome *outcome,
+                        struct error *err)
 {
     char ram[32], stored[32], took[32];
 
     if (cli->json) {
-        json_t *o = summary_json(s);
+        json_t *o = summary_and_capture_json(s, outcome->capture);
 
         json_object_set_new(o, "qemu_faults",
                             json_integer((json_int_t)t->qemu_faults));
@@ -176,12 +181,13 @@ static int capture(struct cli *cli, const struct snapshot_options *o,
                    struct error *err)
 {
     struct snapshot_summary summary = {0};
-    bool too_long = false;
+    struct snapshot_outcome outcome = {0};
     int rc = snapshot_job_run(
         &(struct snapshot_args){.repository = repository,
                                 .qmp_path = o->qmp,
                                 .name = o->name,
                                 .mode = (enum snapshot_mode)o->mode,
+                                .auto_converge = o->auto_converge,
                                 .max_downtime_ms = o->max_downtime_ms,
                                 .max_bandwidth_bytes_per_s = o->max_bandwidth,
                                 .timeout_ms = o->timeout_ms,
@@ -193,18 +199,19 @@ static int capture(struct cli *cli, const struct snapshot_options *o,
                                 .note = show_note,
                                 .moment = at_moment,
                                 .arg = t},
-        &summary, &too_long, err);
+        &summary, &outcome, err);
 
     /* The error that called it counts; its own is told beside. */
     if (rc < 0 && t->hooks.late.code)
         progress_say(t->progress, "%s", t->hooks.late.message);
     if (rc < 0)
         return rc;
-    rc = print_result(cli, t, &summary, err);
+    rc = print_result(cli, t, &summary, &outcome, err);
     if (rc == 0 && t->hooks.late.code)
         rc = hook_failed(cli, t, &summary, err);
-    else if (rc == 0 && too_long)
+    else if (rc == 0 && outcome.over_budget)
         rc = over_budget(cli, o, &summary, err);
+    snapshot_outcome_release(&outcome);
     snapshot_summary_release(&summary);
     return rc;
 }
@@ -260,6 +267,7 @@ const struct command cmd_snapshot = {
         "stream reads memory while the guest runs and stops it for a moment "
         "at the end; mode background captures the instant at which it begins "
         "and slows the guest's writes until it is done. auto takes stream, "
-        "but for QEMU before 9.0 under TCG, where only background is right.",
+        "but for QEMU before 9.0 under TCG, where only background is right, "
+        "and for a guest that writes faster than its memory is read.",
     .run = run,
 };

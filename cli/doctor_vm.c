@@ -188,17 +188,16 @@ static void judge_mode(const struct vm *vm, struct host_finding *ret)
         .running = strcmp(vm->run_state, "running") == 0,
         .can_background = has_capability(vm, "background-snapshot"),
     };
-    enum snapshot_mode mode;
+    struct capture_choice choice;
     struct error why = ERROR_INIT;
-    const char *note;
 
-    if (capture_mode_choose(SNAPSHOT_AUTO, &facts, &mode, &note, &why) < 0) {
+    if (capture_mode_choose(SNAPSHOT_AUTO, &facts, &choice, &why) < 0) {
         host_finding_set(ret, HOST_WARNING, "no mode is right: %s",
                          why.message);
         host_finding_remedy(ret, "'stop' the VM for the capture, or use KVM");
     } else {
-        host_finding_set(ret, HOST_OK, "auto takes %s%s", note ? "" : "mode ",
-                         note ? note : capture_mode_name(mode));
+        host_finding_set(ret, HOST_OK, "auto takes mode %s: %s",
+                         capture_mode_name(choice.mode), choice.reason);
     }
 }
 

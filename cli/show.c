@@ -143,7 +143,8 @@ static int add_array(const struct show *s, json_t *object, const char *key,
 int show_json(const struct show *s, json_t **ret, struct error *err)
 {
     cleanup_json json_t *object =
-        summary_json(snapshot_reader_summary(s->reader));
+        summary_and_capture_json(snapshot_reader_summary(s->reader),
+                                 json_object_get(s->facts, "capture"));
     int rc = object ? 0 : fail_nomem(err);
 
     if (rc == 0)

@@ -10,6 +10,9 @@
 /* "  machine       pc-i440fx-10.0": facts stand in one column. */
 #define FACT "  %-13s "
 
+/* Of the rounds of a capture; --json has more. */
+#define ROUNDS_SHOWN 8u
+
 static void print_vm(const struct snapshot_summary *s, const json_t *facts)
 {
     output_text(FACT "%s%s%s%s\n", "VM", s->vm, s->vm_uuid[0] ? " (" : "",
@@ -22,17 +25,58 @@ static void print_vm(const struct snapshot_summary *s, const json_t *facts)
     output_text(FACT "%s\n", "host", json_path_str(facts, "process.host", "?"));
 }
 
-static void print_capture(const struct snapshot_summary *s)
+/* "  rounds        100.0 MiB, 12.0 MiB, 1.0 MiB; the guest wrote 4 MiB/s" */
+static void print_rounds(const json_t *capture)
 {
+    const json_t *rounds = json_object_get(capture, "rounds");
+    int64_t dirty = json_path_int(capture, "dirty_bytes_per_s", 0);
+    int64_t throttle = json_path_int(capture, "throttle_percent", 0);
+    const json_t *round;
+    char size[32];
+    size_t i;
+
+    if (json_array_size(rounds) == 0)
+        return;
+    output_text(FACT, "rounds");
+    json_array_foreach(rounds, i, round)
+    {
+        if (i == ROUNDS_SHOWN) {
+            output_text(", ...");
+            break;
+        }
+        output_text("%s%s", i > 0 ? ", " : "",
+                    output_size((uint64_t)json_path_int(round, "bytes", 0),
+                                size));
+    }
+    if (dirty > 0)
+        output_text("; the guest wrote %s/s",
+                    output_size((uint64_t)dirty, size));
+    if (throttle > 0)
+        output_text(", held back %" PRId64 " %%", throttle);
+    output_text("\n");
+}
+
+static void print_capture(const struct snapshot_summary *s,
+                          const json_t *capture)
+{
+    const char *reason = json_path_str(capture, "mode_reason", "");
+    int64_t expected = json_path_int(capture, "expected_downtime_ms", 0);
     char time[32], downtime[32], duration[32];
 
     output_text(FACT "%s\n", "time", output_time(s->time_ns, time));
     output_text(FACT "%s, VM %s, %u round%s, %u channel%s\n", "mode", s->mode,
                 s->run_state, s->rounds, s->rounds == 1 ? "" : "s", s->channels,
                 s->channels == 1 ? "" : "s");
-    output_text(FACT "%s of %s\n", "downtime",
+    if (reason[0])
+        output_text(FACT "%s\n", "because", reason);
+    output_text(FACT "%s of %s", "downtime",
                 output_duration(s->downtime_ms, downtime),
                 output_duration(s->duration_ms, duration));
+    if (expected > 0)
+        output_text(", %s expected",
+                    output_duration((uint64_t)expected, downtime));
+    output_text("\n");
+    print_rounds(capture);
 }
 
 static int print_sizes(const struct show *s, struct error *err)
@@ -247,7 +291,7 @@ int show_print(const struct show *s, struct error *err)
 
     output_text("snapshot %s\n", sum->id);
     print_vm(sum, s->facts);
-    print_capture(sum);
+    print_capture(sum, json_object_get(s->facts, "capture"));
     rc = print_sizes(s, err);
     if (rc == 0)
         rc = print_blocks(s, err);

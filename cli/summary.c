@@ -37,6 +37,19 @@ json_t *summary_json(const struct snapshot_summary *s)
                      s->tags ? json_incref(s->tags) : json_object());
 }
 
+json_t *summary_and_capture_json(const struct snapshot_summary *s,
+                                 json_t *capture)
+{
+    cleanup_json json_t *object = summary_json(s);
+    json_t *reason = json_object_get(capture, "mode_reason");
+
+    if (!object || (capture && json_object_set(object, "capture", capture) < 0))
+        return NULL;
+    if (reason && json_object_set(object, "mode_reason", reason) < 0)
+        return NULL;
+    return steal_ptr(&object);
+}
+
 int summary_append_tags(const json_t *tags, struct buf *ret, struct error *err)
 {
     const char *between = "";

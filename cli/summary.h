@@ -10,6 +10,11 @@
  * print, "type" first; NULL without memory. */
 json_t *summary_json(const struct snapshot_summary *s);
 
+/* The same with how the capture went ("capture" of the facts; may be NULL), as
+ * "capture", and its "mode_reason" once more beside "mode". */
+json_t *summary_and_capture_json(const struct snapshot_summary *s,
+                                 json_t *capture);
+
 /* "a=1, b=2" appended, nothing without tags. */
 int summary_append_tags(const json_t *tags, struct buf *ret,
                         struct error *err) NODISCARD;

@@ -15,7 +15,6 @@
 
 #include "core/base/clock.h"
 #include "core/qmp/vm_facts.h"
-#include "snapshot/convergence.h"
 
 #define LOG_AREA "capture"
 #include "core/base/log.h"
@@ -28,9 +27,6 @@
 
 /* How often the user hears of progress, at least. */
 #define TICK_MS 100
-
-/* So many rounds of precopy and no end: it will hardly come. */
-#define MANY_ROUNDS 30u
 
 static void say(struct capture *c, const char *text)
 {
@@ -93,6 +89,7 @@ static int make_receiver(struct capture *c, enum snapshot_mode mode,
         .pages = c->pages,
         .store = c->store,
         .stop = &c->work,
+        .throttle = &c->throttle,
         .listen_fd = -1,
         .spool_fd = -1,
         .arg = c,
@@ -137,10 +134,14 @@ static int begin(struct capture *c, enum snapshot_mode mode, struct error *err)
         .mode = mode,
         .downtime_limit_ms =
             convergence_limit_ms(c->args->max_downtime_ms, false),
+        .auto_converge = c->args->auto_converge,
         .bandwidth_bytes_per_s = c->args->max_bandwidth_bytes_per_s,
     };
     int rc = qemu_source_set_up(c->source, &wishes, err);
 
+    throttle_init(&c->throttle, c->args->max_bandwidth_bytes_per_s);
+    precopy_watch_init(&c->watch, c->source, c->args->max_downtime_ms,
+                       c->args->auto_converge, clock_monotonic_ns());
     if (rc == 0)
         rc = make_receiver(c, mode, err);
     if (rc == 0)
@@ -230,16 +231,6 @@ static void tell_progress(struct capture *c)
     c->args->progress(c->args->arg, &p);
 }
 
-static void warn_of_rounds(struct capture *c)
-{
-    if (c->warned_of_rounds || c->source->rounds < MANY_ROUNDS)
-        return;
-    c->warned_of_rounds = true;
-    say(c, "the guest writes faster than its memory is read: the capture may "
-           "never end; --mode background, a larger --max-downtime or a "
-           "--timeout would");
-}
-
 /* Until QEMU or a thread has news, the user stops us, or a tick is over. */
 static int wait_for_news(struct capture *c, struct error *err)
 {
@@ -309,7 +300,10 @@ static int follow(struct capture *c, struct error *err)
         rc = wait_for_news(c, err);
         if (rc == 0)
             rc = look_at_end(c, err);
-        warn_of_rounds(c);
+        if (rc == 0 && !threads_stopped(c))
+            rc = precopy_watch_look(&c->watch,
+                                    stream_receiver_bytes(c->receiver),
+                                    clock_monotonic_ns(), err);
     }
     return rc;
 }
@@ -416,6 +410,9 @@ static int end(struct capture *c, int rc, struct error *err)
     if (rc < 0)
         stop_qemu(c);
     settled = put_right(c, rc < 0, &of_vm);
+    if (c->receiver)
+        precopy_watch_end(&c->watch, stream_receiver_bytes(c->receiver),
+                          clock_monotonic_ns());
     if (settled < 0 && rc == 0)
         rc = error_copy(err, &of_vm);
     else if (settled < 0 && rc != ERR_PEER)

@@ -9,7 +9,7 @@
 #define FIRN_SNAPSHOT_CAPTURE_H
 
 #include "core/vm/migration_state.h"
-#include "snapshot/qemu_source.h"
+#include "snapshot/precopy_watch.h"
 #include "snapshot/socket_folder.h"
 #include "snapshot/spool.h"
 #include "snapshot/stream_receiver.h"
@@ -29,15 +29,16 @@ struct capture {
      * capture_run() moves it. */
     struct migration migration;
 
-    /* only capture.c, but for `receiver` after capture_run() */
+    /* only capture.c, but for `receiver` and `watch` after capture_run() */
     struct stream_receiver *receiver;
+    struct precopy_watch watch;
+    struct throttle throttle; /* of all that is received */
     struct page_writer *pages;
     struct worker_group group;
     struct stopper work; /* ends the threads */
     struct stopper calm; /* never pulled: for putting the VM right */
     struct socket_folder socket;
     struct spool spool;
-    bool warned_of_rounds;
 };
 
 /* Nothing runs yet; release() is then always right. `args` must outlive it. */

@@ -40,19 +40,36 @@ static int choose_background(const struct capture_vm *vm,
 }
 
 int capture_mode_choose(enum snapshot_mode asked, const struct capture_vm *vm,
-                        enum snapshot_mode *ret, const char **ret_note,
-                        struct error *err)
+                        struct capture_choice *ret, struct error *err)
 {
-    *ret_note = NULL;
+    *ret = (struct capture_choice){.reason = "it was asked for"};
     if (asked == SNAPSHOT_STREAM)
-        return choose_stream(vm, ret, err);
+        return choose_stream(vm, &ret->mode, err);
     if (asked == SNAPSHOT_BACKGROUND)
-        return choose_background(vm, ret, err);
-    if (!precopy_loses_writes(vm))
-        return choose_stream(vm, ret, err);
-    *ret_note = "mode background: QEMU before 9.0 under TCG does not see all "
-                "writes of a running guest during a live stream";
-    return choose_background(vm, ret, err);
+        return choose_background(vm, &ret->mode, err);
+    if (!precopy_loses_writes(vm)) {
+        ret->reason = vm->running
+                          ? "it slows the guest least, and stops it for a "
+                            "moment at the end"
+                          : "the VM stands still, and nothing is written "
+                            "meanwhile";
+        return choose_stream(vm, &ret->mode, err);
+    }
+    ret->reason = "QEMU before 9.0 under TCG does not see all writes of a "
+                  "running guest during a live stream";
+    ret->unusual = true;
+    return choose_background(vm, &ret->mode, err);
+}
+
+int capture_mode_choose_again(const struct capture_vm *vm,
+                              struct capture_choice *ret, struct error *err)
+{
+    *ret = (struct capture_choice){
+        .reason = "a stream did not converge: the guest writes faster than "
+                  "its memory is read",
+        .unusual = true,
+    };
+    return choose_background(vm, &ret->mode, err);
 }
 
 const char *capture_mode_name(enum snapshot_mode mode)

@@ -24,12 +24,21 @@ struct capture_vm {
     bool can_background; /* the capability is known */
 };
 
-/* Picks the mode; *ret_note is a sentence for the user when it is not the one
- * asked for or the usual one, else NULL. ERR_UNSUPPORTED, with a hint, when
- * the mode asked for would harm the VM or give a wrong snapshot. */
+struct capture_choice {
+    enum snapshot_mode mode; /* not AUTO */
+    const char *reason;      /* half a sentence, behind "mode NAME: " */
+    bool unusual;            /* to be told to the user unasked */
+};
+
+/* ERR_UNSUPPORTED, with a hint, when the mode asked for would harm the VM or
+ * give a wrong snapshot. */
 int capture_mode_choose(enum snapshot_mode asked, const struct capture_vm *vm,
-                        enum snapshot_mode *ret, const char **ret_note,
+                        struct capture_choice *ret,
                         struct error *err) NODISCARD;
+/* The same once a stream was given up because it did not converge. */
+int capture_mode_choose_again(const struct capture_vm *vm,
+                              struct capture_choice *ret,
+                              struct error *err) NODISCARD;
 
 /* "stream", "background". */
 const char *capture_mode_name(enum snapshot_mode mode);

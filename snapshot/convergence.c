@@ -2,6 +2,10 @@
 
 #include "core/base/clock.h"
 
+/* QEMU looks at its bitmap twice in a row, before the VM stops and behind it:
+ * no round lies between. */
+#define NO_ROUND_NS (5 * NS_PER_MS)
+
 void convergence_init(struct convergence *c, unsigned throttle_max)
 {
     *c = (struct convergence){
@@ -17,11 +21,28 @@ static void progressed(struct convergence *c, uint64_t now_ns)
     c->stuck = 0;
 }
 
+/* A round sends what was written during the one before. Rounds differ, later
+ * ones count for more. */
+static void rate(struct convergence *c, uint64_t bytes, uint64_t ns)
+{
+    uint64_t now_per_s = 0;
+
+    if (c->last_round_ns > 0)
+        now_per_s = (uint64_t)((double)bytes * (double)NS_PER_SEC /
+                               (double)c->last_round_ns);
+    c->last_round_ns = ns;
+    c->last_round_bytes = bytes;
+    c->dirty_bytes_per_s = c->n_rounds <= 2
+                               ? now_per_s
+                               : (c->dirty_bytes_per_s * 3 + now_per_s) / 4;
+}
+
 static void keep(struct convergence *c, uint64_t bytes, uint64_t ns)
 {
     struct convergence_round *last = &c->rounds[CONVERGENCE_ROUNDS_KEPT - 1];
 
     c->n_rounds++;
+    rate(c, bytes, ns);
     if (c->n_kept < CONVERGENCE_ROUNDS_KEPT) {
         c->rounds[c->n_kept++] = (struct convergence_round){bytes, ns};
         return;
@@ -50,6 +71,8 @@ void convergence_round(struct convergence *c, uint64_t bytes, uint64_t now_ns)
 {
     if (!c->in_round && c->n_rounds == 0)
         progressed(c, now_ns);
+    if (c->in_round && now_ns < c->round_begun_ns + NO_ROUND_NS)
+        return;
     end_round(c, bytes, now_ns);
     c->in_round = true;
     c->round_begun_ns = now_ns;
@@ -105,20 +128,6 @@ enum convergence_verdict convergence_verdict(const struct convergence *c,
     return CONVERGENCE_HOPELESS;
 }
 
-uint64_t convergence_dirty_bytes_per_s(const struct convergence *c)
-{
-    uint64_t bytes = 0;
-    uint64_t ns = 0;
-
-    for (unsigned i = 1; i < c->n_kept; i++) {
-        bytes += c->rounds[i].bytes;
-        ns += c->rounds[i - 1].ns;
-    }
-    if (ns == 0)
-        return 0;
-    return (uint64_t)((double)bytes * (double)NS_PER_SEC / (double)ns);
-}
-
 static json_t *rounds_json(const struct convergence *c)
 {
     cleanup_json json_t *list = json_array();
@@ -137,8 +146,7 @@ static json_t *rounds_json(const struct convergence *c)
 json_t *convergence_json(const struct convergence *c)
 {
     return json_pack("{s:o, s:I, s:I, s:I, s:i}", "rounds", rounds_json(c),
-                     "dirty_bytes_per_s",
-                     (json_int_t)convergence_dirty_bytes_per_s(c),
+                     "dirty_bytes_per_s", (json_int_t)c->dirty_bytes_per_s,
                      "bytes_per_s", (json_int_t)c->last.bytes_per_s,
                      "expected_downtime_ms",
                      (json_int_t)c->last.expected_downtime_ms,

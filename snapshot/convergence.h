@@ -48,6 +48,11 @@ struct convergence {
     uint64_t round_begun_ns;
     uint64_t round_begun_bytes;
 
+    uint64_t last_round_bytes;
+    uint64_t last_round_ns;
+    /* Each page that is written counts once a round; 0 before two of them. */
+    uint64_t dirty_bytes_per_s;
+
     uint64_t best_bytes;
     uint64_t changed_ns; /* a smaller round, a higher limit, more throttle */
     unsigned stuck;      /* rounds since then */
@@ -84,10 +89,6 @@ void convergence_relaxed(struct convergence *c, uint64_t now_ns);
 
 enum convergence_verdict convergence_verdict(const struct convergence *c,
                                              uint64_t now_ns);
-
-/* What the guest wrote a second, each page counted once a round; 0 before
- * there were two rounds. */
-uint64_t convergence_dirty_bytes_per_s(const struct convergence *c);
 
 /* {"rounds": [{"bytes", "ms"}...], "dirty_bytes_per_s", "bytes_per_s",
  * "expected_downtime_ms", "throttle_percent"}; NULL without memory. */

@@ -45,6 +45,18 @@ void qemu_source_init(struct qemu_source *s, struct qmp_session *qmp,
     s->version = QEMU_VERSION(major, minor);
 }
 
+void qemu_source_renew(struct qemu_source *s)
+{
+    s->started = false;
+    s->ended = false;
+    s->status[0] = '\0';
+    s->rounds = 0;
+    s->stop_ns = 0;
+    s->resume_ns = 0;
+    s->resumed = false;
+    s->left_postmigrate = false;
+}
+
 void qemu_source_release(struct qemu_source *s)
 {
     qemu_settings_release(&s->settings);

@@ -76,6 +76,10 @@ int qemu_source_settle(struct qemu_source *s, uint64_t deadline_ns,
 /* Capabilities and parameters as they were. */
 int qemu_source_put_back(struct qemu_source *s, struct error *err) NODISCARD;
 
+/* As after examine(): for a second capture when the first was given up, its
+ * VM settled and its settings put back. */
+void qemu_source_renew(struct qemu_source *s);
+
 /* STOP to RESUME; 0 when the VM did not run. */
 uint64_t qemu_source_downtime_ns(const struct qemu_source *s);
 

@@ -26,6 +26,9 @@
 #include "snapshot/host_facts.h"
 #include "storage/snapshot_writer.h"
 
+#define LOG_AREA "snapshot"
+#include "core/base/log.h"
+
 #define DEFAULT_DOWNTIME_MS 300u
 
 struct job {
@@ -37,7 +40,8 @@ struct job {
     struct snapshot_writer *store;
     struct capture capture;
     json_t *facts;
-    enum snapshot_mode mode;
+    struct capture_choice choice;
+    unsigned lanes;
     const char *vm; /* the name whose history is searched; in args or facts */
     uint64_t instant_ns;
     uint64_t qemu_faults;
@@ -65,7 +69,7 @@ static int tell_moment(struct job *j, struct snapshot_event event,
         return 0;
     event.vm = j->vm ? j->vm : j->args.name;
     event.vm_uuid = json_path_str(j->facts, "uuid", NULL);
-    event.mode = j->vm ? capture_mode_name(j->mode) : NULL;
+    event.mode = j->vm ? capture_mode_name(j->choice.mode) : NULL;
     event.qemu_faults = j->qemu_faults;
     return j->args.moment(j->args.arg, &event, err);
 }
@@ -130,30 +134,44 @@ static int name_vm(struct job *j, struct error *err)
     return error_hint(err, "give it one with --name");
 }
 
-static int choose_mode(struct job *j, struct error *err)
+static struct capture_vm capture_vm(const struct job *j)
 {
-    const struct capture_vm vm = {
+    return (struct capture_vm){
         .version = j->source.version,
         .tcg =
             strcmp(json_path_str(j->facts, "accelerator", "tcg"), "kvm") != 0,
         .running = qemu_source_found_running(&j->source),
         .can_background = j->source.can_background,
     };
-    const char *note;
-    int rc = capture_mode_choose(j->args.mode, &vm, &j->mode, &note, err);
+}
 
-    if (rc < 0)
-        return rc;
-    if (note)
-        say(j, note);
-    if (j->mode == SNAPSHOT_BACKGROUND && j->args.max_bandwidth_bytes_per_s)
-        say(j, "mode background knows no bandwidth limit: --max-bandwidth is "
-               "ignored");
-    if (json_object_set_new(
-            j->facts, "disks_at",
-            json_string(j->mode == SNAPSHOT_STREAM ? "pause" : "before")) < 0)
+/* The mode is chosen: say so where it is not what one would think. */
+static int announce_mode(struct job *j, struct error *err)
+{
+    bool stream = j->choice.mode == SNAPSHOT_STREAM;
+    char text[256];
+
+    snprintf(text, sizeof(text), "mode %s: %s",
+             capture_mode_name(j->choice.mode), j->choice.reason);
+    if (j->choice.unusual)
+        say(j, text);
+    else
+        log_info("%s", text);
+    if (!stream && j->args.max_bandwidth_bytes_per_s)
+        say(j, "QEMU itself knows no bandwidth limit in mode background: "
+               "--max-bandwidth holds for our reading alone");
+    if (json_object_set_new(j->facts, "disks_at",
+                            json_string(stream ? "pause" : "before")) < 0)
         return fail_nomem(err);
     return 0;
+}
+
+static int choose_mode(struct job *j, struct error *err)
+{
+    const struct capture_vm vm = capture_vm(j);
+    int rc = capture_mode_choose(j->args.mode, &vm, &j->choice, err);
+
+    return rc < 0 ? rc : announce_mode(j, err);
 }
 
 static int look(struct job *j, struct error *err)
@@ -171,14 +189,14 @@ static int look(struct job *j, struct error *err)
 
 /* Capturing. */
 
-static int open_store(struct job *j, unsigned lanes, struct error *err)
+static int open_store(struct job *j, struct error *err)
 {
     struct snapshot_writer_args args = {
         .repository = j->args.repository,
         .vm = j->vm,
         .vm_uuid = json_path_str(j->facts, "uuid", ""),
         .level = j->args.level,
-        .lanes = lanes,
+        .lanes = j->lanes,
     };
 
     const char *slow;
@@ -194,26 +212,61 @@ static int open_store(struct job *j, unsigned lanes, struct error *err)
     return rc;
 }
 
+static int capture_once(struct job *j, struct error *err)
+{
+    j->capture.source = &j->source;
+    j->capture.store = j->store;
+    j->capture.facts = j->facts;
+    j->capture.lanes = j->lanes;
+    j->capture.deadline_ns = j->deadline_ns;
+    return capture_run(&j->capture, j->choice.mode, err);
+}
+
+static void forget_capture(struct job *j)
+{
+    capture_release(&j->capture);
+    snapshot_writer_free(j->store);
+    j->store = NULL;
+    capture_init(&j->capture, &j->args);
+    qemu_source_renew(&j->source);
+}
+
+/* A stream did not converge, and the user left the mode to us. When background
+ * is not possible, why the stream was given up is what counts. */
+static int capture_again(struct job *j, struct error *err)
+{
+    const struct capture_vm vm = capture_vm(j);
+    struct error why = ERROR_INIT;
+    int rc = capture_mode_choose_again(&vm, &j->choice, &why);
+
+    if (rc == 0)
+        rc = announce_mode(j, &why);
+    if (rc == 0) {
+        forget_capture(j);
+        rc = open_store(j, &why);
+    }
+    if (rc == 0)
+        rc = capture_once(j, &why);
+    if (rc == ERR_UNSUPPORTED && !j->source.started)
+        return error_wrap(err, "%s; and so", why.message);
+    return rc < 0 ? error_copy(err, &why) : 0;
+}
+
 static int capture(struct job *j, struct error *err)
 {
     static const struct snapshot_event before_pause = {
         .moment = SNAPSHOT_BEFORE_PAUSE};
     pid_t pid = qmp_session_peer_pid(j->qmp);
     uint64_t faults = process_faults(pid);
-    unsigned lanes = page_writer_default_lanes();
-    int rc = open_store(j, lanes, err);
+    int rc = open_store(j, err);
 
+    if (rc == 0)
+        rc = tell_moment(j, before_pause, err);
     if (rc < 0)
         return rc;
-    j->capture.source = &j->source;
-    j->capture.store = j->store;
-    j->capture.facts = j->facts;
-    j->capture.lanes = lanes;
-    j->capture.deadline_ns = j->deadline_ns;
-    rc = tell_moment(j, before_pause, err);
-    if (rc < 0)
-        return rc;
-    rc = capture_run(&j->capture, j->mode, err);
+    rc = capture_once(j, err);
+    if (rc == ERR_BUDGET && j->args.mode == SNAPSHOT_AUTO)
+        rc = capture_again(j, err);
     j->instant_ns = j->source.stop_ns ? j->source.stop_ns : clock_realtime_ns();
     /* A monitor serves one client: others may have it while we commit. */
     qmp_session_close(j->qmp);
@@ -270,10 +323,27 @@ static void summarize(struct job *j, const struct stream_decoder *d)
     s->rounds = MAX(j->source.rounds, 1u);
     s->channels = 1;
     s->tags = j->args.tags;
-    SET_TEXT(s->mode, capture_mode_name(j->mode));
+    SET_TEXT(s->mode, capture_mode_name(j->choice.mode));
     SET_TEXT(s->run_state, stream_decoder_device_state(d)->run_state);
     SET_TEXT(s->machine, stream_decoder_config(d)->machine);
     SET_TEXT(s->qemu_version, json_path_str(j->facts, "qemu.version", ""));
+}
+
+/* How the capture went, for the facts and for the caller. */
+static int report(struct job *j, struct error *err)
+{
+    const struct convergence *c = &j->capture.watch.convergence;
+    json_t *capture = convergence_json(c);
+
+    if (!capture || json_object_set_new(j->facts, "capture", capture) < 0)
+        return fail_nomem(err);
+    if (json_object_set_new(capture, "mode_reason",
+                            json_string(j->choice.reason)) < 0 ||
+        json_object_set_new(capture, "downtime_limit_ms",
+                            json_integer((json_int_t)convergence_limit_ms(
+                                j->args.max_downtime_ms, c->relaxed))) < 0)
+        return fail_nomem(err);
+    return 0;
 }
 
 static int commit(struct job *j, struct snapshot_summary *ret,
@@ -291,12 +361,16 @@ static int commit(struct job *j, struct snapshot_summary *ret,
         .verify = j->args.verify,
         .stop = j->args.stop,
     };
+    int rc;
 
     assert(j->capture.migration.state == MIGRATION_COMPLETED);
     if (stopper_pulled(j->args.stop))
         return stopper_error(j->args.stop, err);
     tell_phase(j, j->args.verify ? "verifying, committing" : "committing");
     summarize(j, d);
+    rc = report(j, err);
+    if (rc < 0)
+        return rc;
     return snapshot_writer_commit(j->store, &record, ret, err);
 }
 
@@ -326,9 +400,15 @@ static void release(struct job *j)
     json_decref(j->facts);
 }
 
+void snapshot_outcome_release(struct snapshot_outcome *o)
+{
+    json_decref(o->capture);
+    o->capture = NULL;
+}
+
 int snapshot_job_run(const struct snapshot_args *args,
-                     struct snapshot_summary *ret, bool *ret_over_budget,
-                     struct error *err)
+                     struct snapshot_summary *ret,
+                     struct snapshot_outcome *ret_outcome, struct error *err)
 {
     struct job j = {.args = *args, .begun_ns = clock_monotonic_ns()};
     int rc;
@@ -337,16 +417,20 @@ int snapshot_job_run(const struct snapshot_args *args,
         j.args.max_downtime_ms = DEFAULT_DOWNTIME_MS;
     if (j.args.timeout_ms)
         j.deadline_ns = j.begun_ns + j.args.timeout_ms * NS_PER_MS;
+    j.lanes = page_writer_default_lanes();
     capture_init(&j.capture, &j.args);
 
     rc = run(&j, ret, err);
     if (rc == 0)
-        *ret_over_budget = ret->downtime_ms > j.args.max_downtime_ms;
-    tell_late_moment(&j, (struct snapshot_event){
-                             .moment = rc == 0 ? SNAPSHOT_COMMITTED
-                                               : SNAPSHOT_FAILED,
-                             .summary = rc == 0 ? ret : NULL,
-                             .why = rc == 0 ? NULL : err});
+        *ret_outcome = (struct snapshot_outcome){
+            .over_budget = ret->downtime_ms > j.args.max_downtime_ms,
+            .capture = json_incref(json_object_get(j.facts, "capture")),
+        };
+    tell_late_moment(
+        &j, (struct snapshot_event){.moment = rc == 0 ? SNAPSHOT_COMMITTED
+                                                      : SNAPSHOT_FAILED,
+                                    .summary = rc == 0 ? ret : NULL,
+                                    .why = rc == 0 ? NULL : err});
     release(&j);
     return rc;
 }

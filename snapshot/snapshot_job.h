@@ -54,6 +54,7 @@ struct snapshot_args {
     const char *qmp_path;
     const char *name; /* NULL: QEMU's -name */
     enum snapshot_mode mode;
+    bool auto_converge;                 /* QEMU may throttle the guest */
     uint64_t max_downtime_ms;           /* 0: 300 */
     uint64_t max_bandwidth_bytes_per_s; /* 0: no limit */
     uint64_t timeout_ms;                /* 0: none */
@@ -71,11 +72,23 @@ struct snapshot_args {
     void *arg;
 };
 
-/* On success `ret` is the snapshot's summary (the caller releases it). A
- * capture that overshot its downtime budget is complete: 0 as well, and
- * *ret_over_budget is true. */
+/* What a capture tells beside the summary. */
+struct snapshot_outcome {
+    bool over_budget; /* complete, but the guest stood still for too long */
+    /* How it went, as it is kept in the snapshot's facts: {"mode_reason": str,
+     * "downtime_limit_ms", "expected_downtime_ms", "dirty_bytes_per_s",
+     * "bytes_per_s", "throttle_percent": int, "rounds": [{"bytes","ms"}]}.
+     * Owned. */
+    json_t *capture;
+};
+
+void snapshot_outcome_release(struct snapshot_outcome *o);
+
+/* On success `ret` is the snapshot's summary; the caller releases both.
+ * ERR_BUDGET: given up before the VM was stopped, nothing is stored. */
 int snapshot_job_run(const struct snapshot_args *args,
-                     struct snapshot_summary *ret, bool *ret_over_budget,
+                     struct snapshot_summary *ret,
+                     struct snapshot_outcome *ret_outcome,
                      struct error *err) NODISCARD;
 
 #endif

@@ -102,6 +102,15 @@ static int on_zero_page(void *arg, uint32_t block, pgno_t pgno,
     return page_packer_add(&r->packer, block, pgno, NULL, err);
 }
 
+/* Nobody waits while the VM does. */
+static void on_last_section(void *arg)
+{
+    struct stream_receiver *r = arg;
+
+    if (r->args.throttle)
+        throttle_open(r->args.throttle);
+}
+
 static int on_flush(void *arg, struct error *err)
 {
     struct stream_receiver *r = arg;
@@ -114,6 +123,7 @@ static const struct stream_decoder_ops decoder_ops = {
     .blocks = on_blocks,
     .page = on_page,
     .zero_page = on_zero_page,
+    .last_section = on_last_section,
     .section_end = on_flush,
     .ram_end = on_flush,
 };
@@ -158,8 +168,13 @@ void stream_receiver_free(struct stream_receiver *r)
 
 static int feed(struct stream_receiver *r, size_t n, struct error *err)
 {
+    int rc;
+
     r->n_bytes += n;
-    return stream_decoder_feed(r->decoder, r->bytes_read, n, err);
+    rc = stream_decoder_feed(r->decoder, r->bytes_read, n, err);
+    if (rc < 0 || !r->args.throttle)
+        return rc;
+    return throttle_take(r->args.throttle, n, r->args.stop, err);
 }
 
 static int prove(struct stream_receiver *r, struct error *err)

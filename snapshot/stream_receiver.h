@@ -16,7 +16,7 @@
 #ifndef FIRN_SNAPSHOT_STREAM_RECEIVER_H
 #define FIRN_SNAPSHOT_STREAM_RECEIVER_H
 
-#include "core/base/stopper.h"
+#include "core/base/throttle.h"
 #include "core/wire/stream_decoder.h"
 #include "snapshot/page_writer.h"
 
@@ -24,6 +24,9 @@ struct stream_receiver_args {
     struct page_writer *pages;
     struct snapshot_writer *store;
     struct stopper *stop;
+    /* Of all that is read; opened here when the VM stands still. May be NULL.
+     */
+    struct throttle *throttle;
     /* One of the two, borrowed; the other is -1. */
     int listen_fd;
     int spool_fd;

@@ -38,6 +38,8 @@
  *   "disks_at"     str, added by the capture: "pause" (the files were looked
  *                   at while the VM stood still at the captured instant) or
  *                   "before" (just before it)
+ *   "capture"      {...} how the capture went, added by it: see
+ *                   struct snapshot_outcome
  */
 #ifndef FIRN_CORE_QMP_VM_FACTS_H
 #define FIRN_CORE_QMP_VM_FACTS_H

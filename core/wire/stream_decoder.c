@@ -319,6 +319,8 @@ static int read_part(struct stream_decoder *d, struct input *in, bool end,
     d->part_seen = true;
     d->open = *s;
     d->open.part = end ? SECTION_END : SECTION_PART;
+    if (end && d->ops->last_section)
+        d->ops->last_section(d->arg);
     d->state = STREAM_BODY;
     input_take(in, 5);
     return STEP_DONE;

@@ -49,6 +49,8 @@ struct stream_decoder_ops {
      * result. */
     int (*current_page)(void *arg, uint32_t block, pgno_t pgno, uint8_t *page,
                         struct error *err);
+    /* The last section of RAM begins: the VM stands still. May be NULL. */
+    void (*last_section)(void *arg);
     /* EOS of one RAM section: within a section a page comes at most once. */
     int (*section_end)(void *arg, struct error *err);
     /* A MULTIFD_FLUSH record. May be NULL: ignored. */

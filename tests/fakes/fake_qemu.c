@@ -18,6 +18,7 @@
 
 static const char *const known_capabilities[] = {
     "xbzrle",
+    "auto-converge",
     "events",
     "postcopy-ram",
     "return-path",
@@ -166,6 +167,7 @@ static void begin_migration(struct fake_qemu *q, const json_t *id,
     }
     q->sent = 0;
     q->ended = false;
+    q->throttled = fake_qemu_capability(q, "auto-converge");
     answer(q, id, NULL);
     set_status(q, "setup");
     set_status(q, "active");
@@ -252,7 +254,8 @@ static void read_return_path(struct fake_qemu *q)
 
 static json_t *migration_state(struct fake_qemu *q)
 {
-    json_t *state = json_object();
+    json_t *state = q->args.migration ? json_loads(q->args.migration, 0, NULL)
+                                      : json_object();
 
     if (q->args.orphan_status && !q->args.orphan_asks) {
         q->args.orphan_status = NULL;

@@ -35,6 +35,7 @@ struct fake_qemu_args {
     const char *blocked_reason;  /* NULL: none */
     const char *qtree;           /* NULL: one device */
     const char *block_nodes;     /* JSON; NULL: none */
+    const char *migration;       /* JSON, more for query-migrate; NULL */
     const char *refused_command; /* this one is answered by an error */
     const char *orphan_status;   /* an earlier migration is in this state ... */
     unsigned orphan_asks;        /* ... until it was asked for so often */
@@ -66,6 +67,7 @@ struct fake_qemu {
     bool was_running;
     bool ended;
     bool got_shut;
+    bool throttled; /* auto-converge was on when the migration began */
     unsigned n_cont;
     unsigned n_cancel;
     uint64_t event_ns;

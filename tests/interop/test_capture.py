@@ -365,6 +365,60 @@ def test_pause_over_budget_is_complete_and_told():
     assert_clean(repo, 1)
 
 
+# Guests that write faster than they are read.
+
+HOT = "firn.mb=16 firn.hot=4 firn.rate=0 firn.verify=0"
+SLOW = ("--max-bandwidth", "24M", "--max-downtime", "100ms")
+
+
+def test_stream_that_does_not_converge_is_given_up_before_the_switchover():
+    repo = new_repository()
+    with guest("10.0", kernel_args=HOT) as vm:
+        vm.monitor.poll_events().clear()
+        error = refused(22, *words(repo, vm, "--mode", "stream", *SLOW))
+        assert error["code"] == "downtime_budget", error
+        assert "--auto-converge" in error["hint"], error
+        assert "STOP" not in [e["event"] for e in vm.monitor.poll_events()]
+        assert_as_before(vm)
+    assert_clean(repo, 0)
+
+
+def test_auto_takes_background_for_what_does_not_converge():
+    repo = new_repository()
+    with guest("10.0", kernel_args=HOT) as vm:
+        told = snapshot(repo, vm, *SLOW)
+        assert told["mode"] == "background", told
+        assert "did not converge" in told["mode_reason"], told
+        assert_as_before(vm)
+    assert_clean(repo, 1)
+
+
+def test_auto_converge_slows_the_guest_until_it_fits():
+    repo = new_repository()
+    with guest("10.0", kernel_args="firn.mb=16 firn.hot=0 firn.rate=6000"
+               " firn.verify=0") as vm:
+        slow = ("--mode", "stream", "--max-bandwidth", "16M", "--max-downtime",
+                "100ms")
+        refused(22, *words(repo, vm, *slow))
+        told = snapshot(repo, vm, "--auto-converge", *slow)
+        assert told["capture"]["throttle_percent"] >= 20, told
+        assert_as_before(vm)
+    assert_clean(repo, 1)
+
+
+def test_rounds_and_downtimes_are_told_and_kept():
+    repo = new_repository()
+    with guest("10.0") as vm:
+        told = snapshot(repo, vm)
+        shown = lab.firn_json("--repo", repo, "--json", "show", told["id"])[-1]
+    capture = told["capture"]
+    assert capture == shown["facts"]["capture"], (told, shown)
+    assert capture["downtime_limit_ms"] in (30, 150), capture
+    assert capture["expected_downtime_ms"] > 0, capture
+    assert sum(r["bytes"] for r in capture["rounds"]) > 20 << 20, capture
+    assert "slows the guest least" in told["mode_reason"], told
+
+
 def check_signal(version, number, status):
     repo = new_repository()
     with guest(version) as vm:

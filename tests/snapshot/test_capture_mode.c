@@ -14,25 +14,23 @@ static void assert_mode(enum snapshot_mode asked, struct capture_vm v,
                         enum snapshot_mode wanted, const char *note)
 {
     struct error err = ERROR_INIT;
-    enum snapshot_mode mode = SNAPSHOT_AUTO;
-    const char *got_note = "unset";
+    struct capture_choice choice = {0};
 
-    assert_ok(capture_mode_choose(asked, &v, &mode, &got_note, &err), &err);
-    assert_int_equal(mode, wanted);
+    assert_ok(capture_mode_choose(asked, &v, &choice, &err), &err);
+    assert_int_equal(choice.mode, wanted);
+    assert_int_equal(choice.unusual, note != NULL);
+    assert_non_null(choice.reason);
     if (note)
-        assert_non_null(strstr(got_note, note));
-    else
-        assert_null(got_note);
+        assert_non_null(strstr(choice.reason, note));
 }
 
 static void refuse(enum snapshot_mode asked, struct capture_vm v,
                    const char *words, const char *hint)
 {
     struct error err = ERROR_INIT;
-    enum snapshot_mode mode;
-    const char *note;
+    struct capture_choice choice;
 
-    assert_error(capture_mode_choose(asked, &v, &mode, &note, &err), &err,
+    assert_error(capture_mode_choose(asked, &v, &choice, &err), &err,
                  ERR_UNSUPPORTED, words);
     assert_non_null(strstr(err.hint, hint));
 }
@@ -87,6 +85,21 @@ static void background_needs_the_capability(void **state)
     refuse(SNAPSHOT_AUTO, old, "no background snapshots", "pause the VM");
 }
 
+static void what_does_not_converge_is_saved_in_background(void **state)
+{
+    struct capture_vm v = vm(702, false, true);
+    struct capture_choice choice;
+    struct error err = ERROR_INIT;
+
+    assert_ok(capture_mode_choose_again(&v, &choice, &err), &err);
+    assert_int_equal(choice.mode, SNAPSHOT_BACKGROUND);
+    assert_true(choice.unusual);
+    assert_non_null(strstr(choice.reason, "did not converge"));
+    v.can_background = false;
+    assert_error(capture_mode_choose_again(&v, &choice, &err), &err,
+                 ERR_UNSUPPORTED, "no background snapshots");
+}
+
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
@@ -96,6 +109,7 @@ int main(void)
         cmocka_unit_test(a_stream_that_would_be_wrong_is_refused),
         cmocka_unit_test(a_background_save_that_would_start_the_vm_is_refused),
         cmocka_unit_test(background_needs_the_capability),
+        cmocka_unit_test(what_does_not_converge_is_saved_in_background),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -220,16 +220,31 @@ test_dirty_rate_is_what_a_round_sends_of_the_one_before(void **state)
 
     (void)state;
     convergence_init(&c, 0);
-    assert_int_equal(convergence_dirty_bytes_per_s(&c), 0);
+    assert_int_equal(c.dirty_bytes_per_s, 0);
     convergence_round(&c, 0, T0);
     convergence_round(&c, 100 * MIB, T0 + 4 * NS_PER_SEC);
-    assert_int_equal(convergence_dirty_bytes_per_s(&c), 0);
+    assert_int_equal(c.dirty_bytes_per_s, 0);
     convergence_round(&c, 140 * MIB, T0 + 5 * NS_PER_SEC);
     convergence_end(&c, 150 * MIB, T0 + 6 * NS_PER_SEC);
     assert_int_equal(c.n_rounds, 3);
-    assert_int_equal(convergence_dirty_bytes_per_s(&c), 10 * MIB);
+    /* 10 MiB/s in the second round, as in the third. */
+    assert_int_equal(c.dirty_bytes_per_s, 10 * MIB);
     convergence_end(&c, 999 * MIB, T0 + 9 * NS_PER_SEC);
     assert_int_equal(c.n_rounds, 3);
+}
+
+static void test_two_looks_in_a_row_are_no_round(void **state)
+{
+    struct convergence c;
+
+    (void)state;
+    convergence_init(&c, 0);
+    convergence_round(&c, 0, T0);
+    convergence_round(&c, MIB, T0 + 2 * NS_PER_SEC);
+    convergence_round(&c, MIB + 4096, T0 + 2 * NS_PER_SEC + NS_PER_MS);
+    convergence_end(&c, 2 * MIB, T0 + 4 * NS_PER_SEC);
+    assert_int_equal(c.n_rounds, 2);
+    assert_int_equal(c.dirty_bytes_per_s, MIB / 2);
 }
 
 static void test_rounds_beyond_those_kept_are_added_up(void **state)
@@ -290,6 +305,7 @@ int main(void)
         cmocka_unit_test(test_the_limit_leaves_room_for_what_it_does_not_bound),
         cmocka_unit_test(
             test_dirty_rate_is_what_a_round_sends_of_the_one_before),
+        cmocka_unit_test(test_two_looks_in_a_row_are_no_round),
         cmocka_unit_test(test_rounds_beyond_those_kept_are_added_up),
         cmocka_unit_test(test_what_qemu_tells_is_taken_and_reported),
     };

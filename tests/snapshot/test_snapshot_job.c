@@ -15,7 +15,7 @@ struct fixture {
     struct fake_qemu_args q;   /* the fake's */
     struct snapshot_args args; /* ours */
     struct snapshot_summary summary;
-    bool over_budget;
+    struct snapshot_outcome outcome;
     char notes[1024];
     unsigned n_progress;
     char moments[64];                /* "bprcf": as they came */
@@ -106,6 +106,7 @@ static int teardown(void **state)
     assert_int_equal(fake_store.open, 0);
     fake_store_reset();
     snapshot_summary_release(&f->summary);
+    snapshot_outcome_release(&f->outcome);
     repository_close(f->repository);
     stopper_release(&f->stop);
     buf_release(&f->stream);
@@ -138,7 +139,7 @@ static int run(struct fixture *f)
     if (f->q.run_state && strcmp(f->q.run_state, "paused") == 0)
         make_paused(&f->stream);
     fake_qemu_start(&f->qemu, &f->q);
-    rc = snapshot_job_run(&f->args, &f->summary, &f->over_budget, &f->err);
+    rc = snapshot_job_run(&f->args, &f->summary, &f->outcome, &f->err);
     fake_qemu_stop(&f->qemu);
     /* A dead QEMU's settings are nobody's; the next run sweeps them. */
     if (f->q.trouble != FAKE_DIES)
@@ -184,7 +185,7 @@ static void a_running_vm_is_captured_and_runs_on(void **state)
     assert_string_equal(f->summary.qemu_version, "10.0.0");
     assert_int_equal(f->summary.rounds, 2);
     assert_in_range(f->summary.downtime_ms, 20, 21);
-    assert_false(f->over_budget);
+    assert_false(f->outcome.over_budget);
     assert_true(f->n_progress > 0);
     assert_string_equal(f->notes, "");
 }
@@ -233,6 +234,39 @@ static void a_refusal_when_it_is_too_late_changes_nothing(void **state)
     assert_int_equal(fake_store.commits, 1);
 }
 
+static void how_it_went_is_recorded_and_told(void **state)
+{
+    struct fixture *f = *state;
+    const json_t *told;
+
+    assert_ok(run(f), &f->err);
+
+    told = f->outcome.capture;
+    assert_true(json_equal((json_t *)told,
+                           json_object_get(fake_store.facts, "capture")));
+    assert_non_null(strstr(json_path_str(told, "mode_reason", ""),
+                           "slows the guest least"));
+    assert_int_equal(json_path_int(told, "downtime_limit_ms", 0), 30);
+    assert_true(json_array_size(json_object_get(told, "rounds")) >= 1);
+}
+
+static void the_guest_is_throttled_only_when_asked(void **state)
+{
+    struct fixture *f = *state;
+
+    assert_ok(run(f), &f->err);
+    assert_false(f->qemu.throttled);
+}
+
+static void auto_converge_lets_qemu_throttle(void **state)
+{
+    struct fixture *f = *state;
+
+    f->args.auto_converge = true;
+    assert_ok(run(f), &f->err);
+    assert_true(f->qemu.throttled);
+}
+
 static void its_facts_are_recorded(void **state)
 {
     struct fixture *f = *state;
@@ -260,7 +294,7 @@ static void a_pause_longer_than_allowed_is_told(void **state)
     f->q.pause_ms = 301;
     assert_ok(run(f), &f->err);
 
-    assert_true(f->over_budget);
+    assert_true(f->outcome.over_budget);
     assert_int_equal(fake_store.commits, 1);
 }
 
@@ -272,7 +306,7 @@ static void a_pause_within_a_larger_budget_is_well(void **state)
     f->args.max_downtime_ms = 400;
     assert_ok(run(f), &f->err);
 
-    assert_false(f->over_budget);
+    assert_false(f->outcome.over_budget);
 }
 
 static void a_paused_vm_stays_paused(void **state)
@@ -380,14 +414,14 @@ static void a_newer_qemu_takes_the_spool_from_a_set(void **state)
     struct fixture *f = *state;
 
     f->args.mode = SNAPSHOT_BACKGROUND;
-    f->args.max_bandwidth_bytes_per_s = 1000;
+    f->args.max_bandwidth_bytes_per_s = 100000000;
     make_background(f);
     assert_ok(run(f), &f->err);
 
     assert_state(f, "running");
     assert_true(fake_qemu_was_asked(&f->qemu, "add-fd"));
     assert_true(fake_qemu_was_asked(&f->qemu, "remove-fd"));
-    assert_non_null(strstr(f->notes, "--max-bandwidth is ignored"));
+    assert_non_null(strstr(f->notes, "holds for our reading alone"));
 }
 
 static void a_background_save_that_must_not_be_cancelled_is_not(void **state)
@@ -737,6 +771,9 @@ int main(void)
         TEST(a_refusal_before_the_pause_leaves_qemu_alone),
         TEST(a_refusal_in_the_pause_gives_up_and_the_vm_runs_on),
         TEST(a_refusal_when_it_is_too_late_changes_nothing),
+        TEST(how_it_went_is_recorded_and_told),
+        TEST(the_guest_is_throttled_only_when_asked),
+        TEST(auto_converge_lets_qemu_throttle),
         TEST(its_facts_are_recorded),
         TEST(a_pause_longer_than_allowed_is_told),
         TEST(a_pause_within_a_larger_budget_is_well),
