@@ -25,6 +25,20 @@ static void print_vm(const struct snapshot_summary *s, const json_t *facts)
     output_text(FACT "%s\n", "host", json_path_str(facts, "process.host", "?"));
 }
 
+static int print_cost(const struct show *s, struct error *err)
+{
+    const struct snapshot_summary *sum = snapshot_reader_summary(s->reader);
+    cleanup_buf struct buf text = BUF_INIT;
+    int rc;
+
+    if (cpu_stages_total(&sum->cost.cpu) == 0)
+        return 0;
+    rc = summary_append_cost(&sum->cost, sum->ram_bytes, &text, err);
+    if (rc == 0)
+        output_text(FACT "%s\n", "cost", buf_str(&text));
+    return rc;
+}
+
 /* "  rounds        100.0 MiB, 12.0 MiB, 1.0 MiB; the guest wrote 4 MiB/s" */
 static void print_rounds(const json_t *capture)
 {
@@ -293,6 +307,8 @@ int show_print(const struct show *s, struct error *err)
     print_vm(sum, s->facts);
     print_capture(sum, json_object_get(s->facts, "capture"));
     rc = print_sizes(s, err);
+    if (rc == 0)
+        rc = print_cost(s, err);
     if (rc == 0)
         rc = print_blocks(s, err);
     if (rc == 0 && s->with_map)

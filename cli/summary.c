@@ -16,7 +16,33 @@ static json_t *pages_json(const struct snapshot_summary *s)
                      (json_int_t)s->pages_unseen);
 }
 
-json_t *summary_json(const struct snapshot_summary *s)
+static json_t *cpu_json(const struct cpu_stages *cpu)
+{
+    json_t *o = json_object();
+
+    for (unsigned i = 0; i < CPU_STAGES; i++)
+        json_object_set_new(o, cpu_stage_name(i),
+                            json_real((double)(cpu->ns[i] / 1000) / 1000.0));
+    return o;
+}
+
+int summary_append_cost(const struct snapshot_cost *cost, uint64_t ram_bytes,
+                        struct buf *ret, struct error *err)
+{
+    double gib = (double)ram_bytes / (double)(1 << 30);
+    double per_gib = gib > 0 ? 1e9 * gib : 1e9;
+    int rc = buf_printf(ret, err, "%.2f CPU seconds a GiB of RAM:",
+                        (double)cpu_stages_total(&cost->cpu) / per_gib);
+
+    for (unsigned i = 0; rc == 0 && i < CPU_STAGES; i++)
+        rc = buf_printf(ret, err, "%s %s %.3f", i ? "," : "", cpu_stage_name(i),
+                        (double)cost->cpu.ns[i] / per_gib);
+    return rc < 0 ? rc
+                  : buf_printf(ret, err, "; at most %.0f MB of memory",
+                               (double)cost->peak_bytes / 1e6);
+}
+
+static json_t *summary_fields_json(const struct snapshot_summary *s)
 {
     char time[32];
 
@@ -35,6 +61,19 @@ json_t *summary_json(const struct snapshot_summary *s)
                      pages_json(s), "stored_bytes", (json_int_t)s->stored_bytes,
                      "device_bytes", (json_int_t)s->device_bytes, "tags",
                      s->tags ? json_incref(s->tags) : json_object());
+}
+
+json_t *summary_json(const struct snapshot_summary *s)
+{
+    json_t *o = summary_fields_json(s);
+
+    /* Unknown in lists. */
+    if (o && cpu_stages_total(&s->cost.cpu) > 0) {
+        json_object_set_new(o, "cpu_ms", cpu_json(&s->cost.cpu));
+        json_object_set_new(o, "peak_bytes",
+                            json_integer((json_int_t)s->cost.peak_bytes));
+    }
+    return o;
 }
 
 json_t *summary_and_capture_json(const struct snapshot_summary *s,

@@ -19,4 +19,9 @@ json_t *summary_and_capture_json(const struct snapshot_summary *s,
 int summary_append_tags(const json_t *tags, struct buf *ret,
                         struct error *err) NODISCARD;
 
+/* "2.31 CPU seconds a GiB of RAM: receive 0.120, ...; at most 45 MB of memory"
+ */
+int summary_append_cost(const struct snapshot_cost *cost, uint64_t ram_bytes,
+                        struct buf *ret, struct error *err) NODISCARD;
+
 #endif

@@ -335,6 +335,7 @@ int stream_receiver_main(void *arg, struct error *err)
     int rc =
         r->args.listen_fd >= 0 ? receive_stream(r, err) : receive_spool(r, err);
 
+    snapshot_writer_spent(r->args.store, CPU_RECEIVE, clock_thread_cpu_ns());
     if (rc == 0)
         page_writer_close(r->args.pages);
     /* In this order: who sees QEMU fail because of our close knows whose

@@ -20,6 +20,7 @@
 #include "storage/index/segment.h"
 #include "storage/index/sql.h"
 #include "storage/packs/page_hash.h"
+#include "storage/snapshot_cost.h"
 #include "storage/summary_fields.h"
 
 #define FOOTER_MAGIC   "FIRNSNAP"
@@ -220,6 +221,9 @@ static int load_snapshot(struct manifest *m, const char *id, struct error *err)
         rc = column_json(m, row, tags, &m->summary.tags, err);
     if (rc == 0)
         rc = column_json(m, row, tags + 1, &m->facts, err);
+    if (rc == 0)
+        snapshot_cost_parse(json_object_get(m->facts, "cost"),
+                            &m->summary.cost);
     if (rc == 0)
         rc = column_u32(row, tags + 2, UINT32_MAX, &m->ram_section_id, err);
     if (rc < 0)

@@ -10,6 +10,7 @@
 #define FIRN_STORAGE_REPOSITORY_H
 
 #include "core/base/json.h"
+#include "core/base/stage_clock.h"
 #include "core/vm/page.h"
 
 #define SNAPSHOT_ID_LEN 16u /* hex digits */
@@ -33,6 +34,13 @@ const char *repository_id(const struct repository *r);
 /* An unnamed file (O_TMPFILE) of mode 0600 on the repository's file system. */
 int repository_unnamed_file(struct repository *r, int *ret_fd,
                             struct error *err) NODISCARD;
+
+/* What a capture cost firn itself; kept among the snapshot's facts as "cost".
+ */
+struct snapshot_cost {
+    struct cpu_stages cpu;
+    uint64_t peak_bytes; /* most memory that the process held */
+};
 
 /* What `list` shows and what a capture reports; kept in the snapshot object. */
 struct snapshot_summary {
@@ -58,6 +66,8 @@ struct snapshot_summary {
     uint32_t rounds;
     uint32_t channels;
     json_t *tags; /* object of strings; owned, may be NULL */
+    /* Of a capture just made and of a snapshot opened; not in lists. */
+    struct snapshot_cost cost;
 };
 
 void snapshot_summary_release(struct snapshot_summary *s);

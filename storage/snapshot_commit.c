@@ -26,12 +26,15 @@
  *   total = zero + unseen + duplicate + stored - superseded.
  */
 #include <fcntl.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 
 #include "core/base/bitmap.h"
+#include "core/base/clock.h"
 #include "core/base/path.h"
 #include "storage/manifest_builder.h"
 #include "storage/repository_inside.h"
+#include "storage/snapshot_cost.h"
 #include "storage/snapshot_writer_inside.h"
 #include "storage/verify_pack.h"
 
@@ -163,8 +166,8 @@ static int open_index(struct commit *c, struct error *err)
         return 0;
     rc = seal_index(c, err);
     if (rc == 0)
-        rc = writer_new_pack(c->w, PACK_INDEX, c->w->lanes[0].ring, &c->index,
-                             &c->index_pack, err);
+        rc = writer_new_pack(c->w, PACK_INDEX, c->w->lanes[0].ring,
+                             &c->w->clock, &c->index, &c->index_pack, err);
     return rc < 0 ? rc : grow_uses(c, err);
 }
 
@@ -447,6 +450,70 @@ static void undo(struct commit *c)
     c->w->lease = NULL;
 }
 
+/* So far: what remains is a small file and some names. What this thread did
+ * beside the stages is "other". What no thread of ours accounts for was done by
+ * the kernel's, which write for the rings. */
+static void sum_cost(struct commit *c)
+{
+    struct snapshot_writer *w = c->w;
+    struct snapshot_cost *cost = &c->summary.cost;
+    uint64_t thread_ns = clock_thread_cpu_ns() - w->thread_cpu_ns;
+    uint64_t process_ns = clock_process_cpu_ns() - w->process_cpu_ns;
+    uint64_t known_ns;
+    struct rusage usage;
+
+    stage_clock_enter(&w->clock, CPU_WRITE);
+    stage_clock_enter(&w->clock, CPU_INDEX);
+    cost->cpu = w->clock.spent;
+    known_ns = cpu_stages_total(&cost->cpu);
+    if (thread_ns > known_ns)
+        cost->cpu.ns[CPU_OTHER] += thread_ns - known_ns;
+    for (unsigned i = 0; i < w->n_lanes; i++)
+        cpu_stages_add(&cost->cpu, &w->lanes[i].clock.spent);
+    {
+        LOCK_SCOPE(&w->lock);
+        cpu_stages_add(&cost->cpu, &w->spent);
+    }
+    known_ns = cpu_stages_total(&cost->cpu);
+    if (process_ns > known_ns)
+        cost->cpu.ns[CPU_WRITE] += process_ns - known_ns;
+    if (getrusage(RUSAGE_SELF, &usage) == 0)
+        cost->peak_bytes = (uint64_t)usage.ru_maxrss * 1024;
+}
+
+/* The facts with the cost among them; the caller's stay as they are. */
+static int add_cost(struct commit *c, struct snapshot_record *ret,
+                    struct error *err)
+{
+    json_t *facts =
+        c->record->facts ? json_copy(c->record->facts) : json_object();
+
+    *ret = *c->record;
+    ret->facts = facts;
+    if (!facts ||
+        json_object_set_new(facts, "cost",
+                            snapshot_cost_json(&c->summary.cost)) < 0) {
+        json_decref(facts);
+        return fail_nomem(err);
+    }
+    return 0;
+}
+
+static int finish_object(struct commit *c, struct error *err)
+{
+    struct snapshot_record record;
+    int rc;
+
+    sum_cost(c);
+    rc = add_cost(c, &record, err);
+    if (rc < 0)
+        return rc;
+    rc = manifest_builder_finish(c->builder, &c->summary, &record, &c->object,
+                                 err);
+    json_decref(record.facts);
+    return rc;
+}
+
 static int build(struct commit *c, struct error *err)
 {
     int rc = begin_summary(c, err);
@@ -464,8 +531,7 @@ static int build(struct commit *c, struct error *err)
     if (rc == 0)
         rc = write_packs(c, err);
     if (rc == 0)
-        rc = manifest_builder_finish(c->builder, &c->summary, c->record,
-                                     &c->object, err);
+        rc = finish_object(c, err);
     return rc;
 }
 
@@ -504,9 +570,11 @@ int snapshot_writer_commit(struct snapshot_writer *w,
         return error_copy(err, &w->why_failed);
     c->w = w;
     c->record = record;
+    stage_clock_enter(&w->clock, CPU_INDEX);
     rc = build(c, err);
     if (rc == 0)
         rc = put_in_place(c, err);
+    stage_clock_enter(&w->clock, CPU_STAGES);
     if (rc < 0) {
         error_copy(&w->why_failed, err);
         return error_wrap(err, "the snapshot was not stored");

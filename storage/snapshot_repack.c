@@ -80,7 +80,8 @@ static int make_room(struct repack *r, struct error *err)
     rc = seal_open(r, err);
     return rc < 0 ? rc
                   : writer_new_pack(r->w, PACK_PAGES, r->w->lanes[0].ring,
-                                    &r->open, &r->open_number, err);
+                                    &r->w->clock, &r->open, &r->open_number,
+                                    err);
 }
 
 static int move_item(struct repack *r, struct pack_writer *from, uint32_t item,

@@ -17,6 +17,7 @@
 
 #include <sys/resource.h>
 
+#include "core/base/clock.h"
 #include "storage/repository_inside.h"
 #include "storage/snapshot_writer_inside.h"
 
@@ -50,8 +51,10 @@ static int writer_begin(struct snapshot_writer *w, struct error *err)
 
     for (unsigned i = 0; rc == 0 && i < w->n_lanes; i++)
         rc = ring_new(&ring_args, &w->lanes[i].ring, err);
+    stage_clock_enter(&w->clock, CPU_INDEX);
     if (rc == 0)
         rc = snapshot_history_load(w, err);
+    stage_clock_enter(&w->clock, CPU_STAGES);
     return rc;
 }
 
@@ -77,6 +80,11 @@ int snapshot_writer_new(const struct snapshot_writer_args *args,
     lock_init(&w->lock);
     dedup_init(&w->pages_known, DEDUP_MAX_ENTRIES);
     dedup_init(&w->index_known, DEDUP_MAX_ENTRIES);
+    w->process_cpu_ns = clock_process_cpu_ns();
+    w->thread_cpu_ns = clock_thread_cpu_ns();
+    w->clock = STAGE_CLOCK_INIT;
+    for (unsigned i = 0; i < w->n_lanes; i++)
+        w->lanes[i].clock = STAGE_CLOCK_INIT;
     raise_open_files();
     rc = writer_begin(w, err);
     if (rc < 0)
@@ -153,14 +161,16 @@ int writer_add_pack(struct snapshot_writer *w, const char *id,
 }
 
 int writer_new_pack(struct snapshot_writer *w, enum pack_kind kind,
-                    struct ring *ring, struct pack_writer **ret,
-                    uint32_t *ret_number, struct error *err)
+                    struct ring *ring, struct stage_clock *clock,
+                    struct pack_writer **ret, uint32_t *ret_number,
+                    struct error *err)
 {
     struct pack_writer_args args = {
         .packs_dirfd = repository_packs_dirfd(w->repository),
         .kind = kind,
         .ring = ring,
         .level = w->level,
+        .clock = clock,
         .hash_key_id = w->key->id,
     };
     struct pack_writer *own;
@@ -209,19 +219,28 @@ static int check_batch(const struct snapshot_writer *w, unsigned lane,
     return 0;
 }
 
+static const uint8_t *page_at(const struct page_batch *batch, uint32_t i)
+{
+    return batch->data + (size_t)i * PAGE_BYTES;
+}
+
+/* Two passes over a batch, which lies in a cache, and not one: so each of
+ * them can be told what it costs. */
 static void plan_batch(const struct snapshot_writer *w,
-                       const struct page_batch *batch, struct batch_plan *ret)
+                       const struct page_batch *batch,
+                       struct stage_clock *clock, struct batch_plan *ret)
 {
     ret->n_content = 0;
+    stage_clock_enter(clock, CPU_ZERO);
     for (uint32_t i = 0; i < batch->n; i++) {
-        const uint8_t *page = batch->data + (size_t)i * PAGE_BYTES;
-
         ret->store[i] = false;
-        ret->content[i] = batch->data && !page_is_zero(page);
-        if (!ret->content[i])
-            continue;
-        ret->hash[i] = page_hash_of(w->key, page, PAGE_BYTES);
-        ret->n_content++;
+        ret->content[i] = batch->data && !page_is_zero(page_at(batch, i));
+        ret->n_content += ret->content[i];
+    }
+    stage_clock_enter(clock, CPU_HASH);
+    for (uint32_t i = 0; i < batch->n; i++) {
+        if (ret->content[i])
+            ret->hash[i] = page_hash_of(w->key, page_at(batch, i), PAGE_BYTES);
     }
 }
 
@@ -254,8 +273,8 @@ static int open_lane(struct snapshot_writer *w, unsigned lane, uint32_t n,
     if (l->open)
         rc = seal_lane(w, lane, err);
     return rc < 0 ? rc
-                  : writer_new_pack(w, PACK_PAGES, l->ring, &l->open, &l->pack,
-                                    err);
+                  : writer_new_pack(w, PACK_PAGES, l->ring, &l->clock, &l->open,
+                                    &l->pack, err);
 }
 
 /* Where one page of a batch lies; `next_item` is that of the open pack. */
@@ -312,8 +331,7 @@ static int store_batch(struct snapshot_lane *l, const struct page_batch *batch,
 
     for (uint32_t i = 0; rc == 0 && i < batch->n; i++) {
         if (plan->store[i])
-            rc = pack_writer_add_page(l->open,
-                                      batch->data + (size_t)i * PAGE_BYTES,
+            rc = pack_writer_add_page(l->open, page_at(batch, i),
                                       &plan->hash[i], &item, err);
     }
     return rc;
@@ -330,18 +348,22 @@ static int keep_failure(struct snapshot_writer *w, const struct error *why)
 int snapshot_writer_put(struct snapshot_writer *w, unsigned lane,
                         const struct page_batch *batch, struct error *err)
 {
+    struct stage_clock *clock = &w->lanes[lane].clock;
     struct batch_plan plan;
     int rc = check_batch(w, lane, batch, err);
 
     if (rc < 0)
         return rc;
-    plan_batch(w, batch, &plan);
+    plan_batch(w, batch, clock, &plan);
+    stage_clock_enter(clock, CPU_INDEX);
     if (plan.n_content > 0)
         rc = open_lane(w, lane, plan.n_content, err);
     if (rc == 0)
         rc = place_batch(w, lane, batch, &plan, err);
+    stage_clock_enter(clock, CPU_COMPRESS);
     if (rc == 0)
         rc = store_batch(&w->lanes[lane], batch, &plan, err);
+    stage_clock_enter(clock, CPU_STAGES);
     return rc < 0 ? keep_failure(w, err) : 0;
 }
 
@@ -410,6 +432,13 @@ const char *snapshot_writer_slow_io(const struct snapshot_writer *w)
     const struct ring *ring = w->lanes[0].ring;
 
     return ring_is_uring(ring) ? NULL : ring_kind(ring);
+}
+
+void snapshot_writer_spent(struct snapshot_writer *w, enum cpu_stage stage,
+                           uint64_t ns)
+{
+    LOCK_SCOPE(&w->lock);
+    w->spent.ns[stage] += ns;
 }
 
 void snapshot_writer_stats(struct snapshot_writer *w,

@@ -11,6 +11,7 @@
 #ifndef FIRN_STORAGE_SNAPSHOT_WRITER_H
 #define FIRN_STORAGE_SNAPSHOT_WRITER_H
 
+#include "core/base/stage_clock.h"
 #include "core/base/stopper.h"
 #include "core/vm/device_state.h"
 #include "core/vm/machine_config.h"
@@ -82,6 +83,11 @@ int snapshot_writer_get(struct snapshot_writer *w, uint32_t block, pgno_t pgno,
 /* Why packs are written by plain system calls, for a note to the user; NULL
  * when they are written by io_uring. Borrowed. */
 const char *snapshot_writer_slow_io(const struct snapshot_writer *w);
+/* What other threads than the lanes' spent of the processors on this snapshot,
+ * told by each at its end (or now and then); lanes count for themselves. Any
+ * thread. */
+void snapshot_writer_spent(struct snapshot_writer *w, enum cpu_stage stage,
+                           uint64_t ns);
 /* Any thread. */
 void snapshot_writer_stats(struct snapshot_writer *w,
                            struct snapshot_writer_stats *ret);

@@ -33,6 +33,7 @@ struct snapshot_lane {
     struct ring *ring;
     struct pack_writer *open; /* owned by the table of packs */
     uint32_t pack;            /* its number there */
+    struct stage_clock clock; /* runs inside put() only */
 };
 
 struct snapshot_writer {
@@ -46,6 +47,8 @@ struct snapshot_writer {
     unsigned n_lanes;
     struct ramblock_list blocks;
     struct dedup index_known; /* index segments of the VM's history */
+    uint64_t process_cpu_ns;  /* when the writer was made */
+    uint64_t thread_cpu_ns;   /* the same, of the thread that made it */
 
     /* each by its own thread */
     struct snapshot_lane lanes[SNAPSHOT_LANES_MAX];
@@ -58,7 +61,11 @@ struct snapshot_writer {
     uint32_t n_packs;
     struct snapshot_writer_stats stats;
     uint64_t open_bytes[SNAPSHOT_LANES_MAX];
+    struct cpu_stages spent; /* told by others, see snapshot_writer_spent() */
     struct error why_failed; /* code 0 while all is well */
+
+    /* only the thread of commit() */
+    struct stage_clock clock;
 
     /* only the thread that gets pages, while no lane is busy */
     struct pack_reader *get_reader;
@@ -75,8 +82,9 @@ int writer_add_pack(struct snapshot_writer *w, const char *id,
 
 /* A new pack of our own, in the table, written through `ring`. Borrowed. */
 int writer_new_pack(struct snapshot_writer *w, enum pack_kind kind,
-                    struct ring *ring, struct pack_writer **ret,
-                    uint32_t *ret_number, struct error *err) NODISCARD;
+                    struct ring *ring, struct stage_clock *clock,
+                    struct pack_writer **ret, uint32_t *ret_number,
+                    struct error *err) NODISCARD;
 /* Seals it and takes its figures into the table. */
 int writer_seal_pack(struct snapshot_writer *w, struct pack_writer *own,
                      uint32_t number, struct error *err) NODISCARD;

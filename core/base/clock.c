@@ -21,6 +21,11 @@ uint64_t clock_thread_cpu_ns(void)
     return now_ns(CLOCK_THREAD_CPUTIME_ID);
 }
 
+uint64_t clock_process_cpu_ns(void)
+{
+    return now_ns(CLOCK_PROCESS_CPUTIME_ID);
+}
+
 uint64_t clock_realtime_ns(void)
 {
     return now_ns(CLOCK_REALTIME);

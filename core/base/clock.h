@@ -16,6 +16,8 @@ uint64_t clock_monotonic_ns(void);
 
 /* What this thread has used of the processors. */
 uint64_t clock_thread_cpu_ns(void);
+/* The whole process, its ended threads included. */
+uint64_t clock_process_cpu_ns(void);
 
 /* CLOCK_REALTIME since 1970, UTC: for records. */
 uint64_t clock_realtime_ns(void);

@@ -6,10 +6,16 @@
 
 static int take_buffer(struct pack_stream *s, struct error *err)
 {
+    enum cpu_stage before;
+    int rc;
+
     if (s->buffer)
         return 0;
     s->used = 0;
-    return ring_take_buffer(s->ring, &s->buffer, err);
+    before = stage_clock_enter(s->clock, CPU_WRITE);
+    rc = ring_take_buffer(s->ring, &s->buffer, err);
+    stage_clock_enter(s->clock, before);
+    return rc;
 }
 
 static int flush(struct pack_stream *s, struct error *err)
@@ -17,10 +23,14 @@ static int flush(struct pack_stream *s, struct error *err)
     uint8_t *full = steal_ptr(&s->buffer);
     size_t len = s->used;
     uint64_t offset = s->written;
+    enum cpu_stage before = stage_clock_enter(s->clock, CPU_WRITE);
+    int rc;
 
     s->written += len;
     s->used = 0;
-    return ring_write(s->ring, s->fd, full, len, offset, err);
+    rc = ring_write(s->ring, s->fd, full, len, offset, err);
+    stage_clock_enter(s->clock, before);
+    return rc;
 }
 
 int pack_stream_advance(struct pack_stream *s, size_t len, struct error *err)

@@ -9,11 +9,14 @@
 #ifndef FIRN_STORAGE_PACKS_PACK_STREAM_H
 #define FIRN_STORAGE_PACKS_PACK_STREAM_H
 
+#include "core/base/stage_clock.h"
 #include "storage/objects/ring.h"
 
 struct pack_stream {
     struct ring *ring; /* NULL when the stream has ended */
     int fd;
+    struct stage_clock
+        *clock;       /* what the ring costs is CPU_WRITE; may be NULL */
     uint8_t *buffer;  /* of the ring, being filled; NULL between two */
     size_t used;      /* bytes of it */
     uint64_t written; /* bytes handed to the ring: where `buffer` begins */

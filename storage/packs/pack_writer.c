@@ -133,7 +133,8 @@ static int start(struct pack_writer *w, const struct pack_writer_args *args,
     rc = object_file_create(&w->folder, &w->file, err);
     if (rc < 0)
         return rc;
-    w->stream = (struct pack_stream){.ring = args->ring, .fd = w->file.fd};
+    w->stream = (struct pack_stream){
+        .ring = args->ring, .fd = w->file.fd, .clock = args->clock};
     return pack_stream_append(&w->stream, &w->header, sizeof(w->header), err);
 }
 
@@ -517,13 +518,16 @@ static void shrink(struct pack_writer *w)
 
 int pack_writer_seal(struct pack_writer *w, struct error *err)
 {
+    enum cpu_stage before;
     int rc = check_open(w, err);
 
     if (rc < 0)
         return rc;
     if (w->n_items == 0)
         return fail(err, ERR_INVALID, "pack '%s' is empty", w->id_text);
+    before = stage_clock_enter(w->stream.clock, CPU_WRITE);
     rc = finish(w, err);
+    stage_clock_enter(w->stream.clock, before);
     if (rc < 0)
         return fail_pack(w, err);
     shrink(w);

@@ -21,8 +21,9 @@ enum pack_kind { PACK_PAGES = 1, PACK_INDEX = 2 };
 struct pack_writer_args {
     int packs_dirfd; /* the folder packs/; borrowed */
     enum pack_kind kind;
-    struct ring *ring; /* borrowed; one writer at a time uses it */
-    int level;         /* zstd */
+    struct ring *ring;         /* borrowed; one writer at a time uses it */
+    int level;                 /* zstd */
+    struct stage_clock *clock; /* of who adds, seals and links; may be NULL */
     uint32_t hash_key_id;
 };
 

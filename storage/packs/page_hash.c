@@ -9,6 +9,11 @@
 #include "storage/packs/page_hash.h"
 
 #include <xxhash.h>
+#ifdef HAVE_XXH_DISPATCH
+/* Takes the widest vectors that this processor has, not those that the library
+ * was built for: its names stand for the plain ones. */
+#include <xxh_x86dispatch.h>
+#endif
 
 #include "core/base/bytes.h"
 

@@ -71,12 +71,37 @@ static void tags_stand_behind_each_other(void **state)
     assert_string_equal(buf_str(&text), "b=1, a=x y");
 }
 
+static void the_cost_of_a_capture_is_told_by_stages(void **state)
+{
+    struct snapshot_summary s = summary;
+    cleanup_json json_t *object = NULL;
+    cleanup_buf struct buf text = BUF_INIT;
+    struct error err;
+
+    s.ram_bytes = UINT64_C(2) << 30;
+    s.cost.cpu.ns[CPU_COMPRESS] = 3 * NS_PER_SEC;
+    s.cost.cpu.ns[CPU_WRITE] = NS_PER_SEC;
+    s.cost.peak_bytes = 45000000;
+    object = summary_json(&s);
+
+    assert_int_equal(json_real_value(json_path(object, "cpu_ms.compress")),
+                     3000);
+    assert_int_equal(json_path_int(object, "peak_bytes", 0), 45000000);
+    assert_int_equal(summary_append_cost(&s.cost, s.ram_bytes, &text, &err), 0);
+    assert_string_equal(
+        buf_str(&text),
+        "2.00 CPU seconds a GiB of RAM: receive 0.000, zero 0.000, hash 0.000, "
+        "compress 1.500, write 0.500, index 0.000, other 0.000; at most 45 MB "
+        "of memory");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_names_of_the_fields_stay),
         cmocka_unit_test(a_name_that_is_no_text_does_no_harm),
         cmocka_unit_test(tags_stand_behind_each_other),
+        cmocka_unit_test(the_cost_of_a_capture_is_told_by_stages),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -68,6 +68,12 @@ int snapshot_writer_new(const struct snapshot_writer_args *args,
     return 0;
 }
 
+void snapshot_writer_spent(struct snapshot_writer *w, enum cpu_stage stage,
+                           uint64_t ns)
+{
+    fake_store.spent_ns[stage] += ns;
+}
+
 int snapshot_writer_set_blocks(struct snapshot_writer *w,
                                const struct ramblock_list *list,
                                struct error *err)

@@ -23,6 +23,7 @@ struct fake_store {
     unsigned commits;
     unsigned open; /* writers made and not yet freed */
     uint64_t unseen;
+    uint64_t spent_ns[CPU_STAGES]; /* told by threads that are no lanes */
     char broken[128]; /* a rule of the door that was broken; "": none */
     struct snapshot_summary summary;
     json_t *facts;

@@ -5,6 +5,7 @@
 
 #include "core/base/bytes.h"
 #include "storage/packs/pack_writer.h"
+#include "storage/snapshot_cost.h"
 
 static struct page_batch *new_batch(uint64_t seq, uint32_t block, uint32_t n,
                                     pgno_t first)
@@ -477,6 +478,47 @@ static void lanes_are_one_to_sixteen(void **state)
     assert_null(w);
 }
 
+static void what_a_capture_cost_is_kept_with_it(void **state)
+{
+    struct fixture *f = *state;
+    struct snapshot_summary s = fixture_capture(f);
+    cleanup(snapshot_reader) struct snapshot_reader *reader = NULL;
+    struct snapshot_cost kept;
+    struct error err;
+
+    assert_true(s.cost.cpu.ns[CPU_ZERO] > 0);
+    assert_true(s.cost.cpu.ns[CPU_HASH] > 0);
+    assert_true(s.cost.cpu.ns[CPU_COMPRESS] > 0);
+    assert_true(s.cost.cpu.ns[CPU_WRITE] > 0);
+    assert_true(s.cost.cpu.ns[CPU_INDEX] > 0);
+    assert_int_equal(s.cost.cpu.ns[CPU_RECEIVE], 0);
+    assert_true(s.cost.peak_bytes > 1000000);
+
+    assert_ok(snapshot_reader_open(f->repository, s.id, &reader, &err), &err);
+    snapshot_cost_parse(json_object_get(snapshot_reader_facts(reader), "cost"),
+                        &kept);
+    for (unsigned i = 0; i < CPU_STAGES; i++)
+        assert_int_equal(kept.cpu.ns[i] / 1000, s.cost.cpu.ns[i] / 1000);
+    assert_int_equal(kept.peak_bytes, s.cost.peak_bytes);
+    /* What the capture found out is there as before. */
+    assert_string_equal(
+        json_path_str(snapshot_reader_facts(reader), "note", ""), "made up");
+}
+
+static void a_cost_that_is_none_is_zero(void **state)
+{
+    cleanup_json json_t *odd =
+        json_pack("{s:{s:s, s:i}, s:b}", "cpu_us", "hash", "much", "write", -4,
+                  "peak_bytes", 1);
+    struct snapshot_cost cost;
+
+    snapshot_cost_parse(NULL, &cost);
+    assert_int_equal(cpu_stages_total(&cost.cpu), 0);
+    snapshot_cost_parse(odd, &cost);
+    assert_int_equal(cpu_stages_total(&cost.cpu), 0);
+    assert_int_equal(cost.peak_bytes, 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -500,6 +542,8 @@ int main(void)
         FIXTURE_TEST(damaged_history_only_saves_nothing),
         FIXTURE_TEST(a_verified_commit_notices_damage_that_others_do_not),
         FIXTURE_TEST(lanes_are_one_to_sixteen),
+        FIXTURE_TEST(what_a_capture_cost_is_kept_with_it),
+        cmocka_unit_test(a_cost_that_is_none_is_zero),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
