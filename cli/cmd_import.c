@@ -12,7 +12,7 @@ struct import_options {
     const char *format;
     const char *name;
     const char *sparse_over;
-    uint64_t level;
+    int level;
     struct option_list states;
 };
 
@@ -26,8 +26,8 @@ static const struct option_spec options[] = {
      "name in the repository; else the file's own"},
     {"sparse-over", 0, OPTION_STRING, AT(sparse_over), "SNAP",
      "the file is a diff: its holes mean 'as in that snapshot'"},
-    {"compression", 0, OPTION_UINT, AT(level), "LEVEL",
-     "zstd level from 1 (the default) to 19"},
+    {"compression", 0, OPTION_LEVEL, AT(level), "LEVEL",
+     "fastest, default (zstd level 1), or a level from -7 to 19"},
     {0},
 };
 #undef AT
@@ -86,7 +86,7 @@ static int import(struct cli *cli, const struct import_options *o,
         .states = o->states.items,
         .n_states = o->states.n,
         .vm = o->name ? o->name : name_of(memory),
-        .level = (int)o->level,
+        .level = o->level,
         .stop = cli->stop,
         .progress = show_progress,
     };
@@ -121,9 +121,6 @@ static int run(struct cli *cli, int argc, char **argv, struct error *err)
         return rc;
     if (words.n_rest != 1)
         return fail(err, ERR_USAGE, "name one memory file");
-    rc = option_check_level(o.level, err);
-    if (rc < 0)
-        return rc;
     if (!(o.name ? o.name[0] : name_of(words.rest[0])[0]))
         return fail(err, ERR_USAGE, "--name must not be empty");
     return import(cli, &o, words.rest[0], err);

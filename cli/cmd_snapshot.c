@@ -15,7 +15,7 @@ struct snapshot_options {
     uint64_t channels;
     uint64_t max_downtime_ms;
     uint64_t max_bandwidth;
-    uint64_t level;
+    int level;
     uint64_t timeout_ms;
     bool auto_converge;
     bool verify;
@@ -53,8 +53,8 @@ static const struct option_spec options[] = {
      "let QEMU slow the guest down when it writes too fast"},
     {"max-bandwidth", 0, OPTION_RATE, AT(max_bandwidth), "RATE",
      "read no faster than this, such as 200M/s"},
-    {"compression", 0, OPTION_UINT, AT(level), "LEVEL",
-     "zstd level from 1 (the default) to 19"},
+    {"compression", 0, OPTION_LEVEL, AT(level), "LEVEL",
+     "fastest, default (zstd level 1), or a level from -7 to 19"},
     {"timeout", 0, OPTION_DURATION, AT(timeout_ms), "DUR",
      "give up after this time; the VM runs on, nothing is stored"},
     {"verify", 0, OPTION_FLAG, AT(verify), NULL,
@@ -84,8 +84,6 @@ static int check(const struct snapshot_options *o, struct error *err)
                     o->channels);
     if (o->max_downtime_ms == 0)
         return fail(err, ERR_USAGE, "--max-downtime must be more than 0");
-    if (option_check_level(o->level, err) < 0)
-        return err->code;
     if (o->name && !o->name[0])
         return fail(err, ERR_USAGE, "--name must not be empty");
     if (o->hook_timeout_ms == 0)
@@ -131,6 +129,7 @@ static int print_result(const struct cli *cli, const struct taking *t,
                         struct error *err)
 {
     char ram[32], stored[32], took[32];
+    cleanup_buf struct buf cost = BUF_INIT;
 
     if (cli->json) {
         json_t *o = summary_and_capture_json(s, outcome->capture);
@@ -147,6 +146,9 @@ static int print_result(const struct cli *cli, const struct taking *t,
         s->vm, output_size(s->ram_bytes, ram),
         output_size(s->stored_bytes, stored),
         output_duration(s->duration_ms, took), s->downtime_ms, s->mode);
+    if (cli->verbose > 0 &&
+        summary_append_cost(&s->cost, s->ram_bytes, &cost, err) == 0)
+        progress_say(t->progress, "%s", buf_str(&cost));
     output_text("%s\n", s->id);
     return output_flush(err);
 }
@@ -191,7 +193,7 @@ static int capture(struct cli *cli, const struct snapshot_options *o,
                                 .max_downtime_ms = o->max_downtime_ms,
                                 .max_bandwidth_bytes_per_s = o->max_bandwidth,
                                 .timeout_ms = o->timeout_ms,
-                                .level = (int)o->level,
+                                .level = o->level,
                                 .verify = o->verify,
                                 .tags = o->tags,
                                 .stop = cli->stop,

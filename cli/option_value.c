@@ -9,7 +9,10 @@
 
 #include "core/base/bytes.h"
 
-#define LEVEL_MAX 19u
+#define LEVEL_MIN     (-7)
+#define LEVEL_MAX     19
+#define LEVEL_FASTEST (-5)
+#define LEVEL_DEFAULT 1
 
 struct unit {
     const char *suffix;
@@ -202,6 +205,29 @@ static int add_item(const char *text, struct option_list *list,
     return 0;
 }
 
+int option_parse_level(const char *text, int *ret, struct error *err)
+{
+    bool negative = text[0] == '-';
+    const char *digits = text + negative;
+    uint64_t n;
+
+    if (strcmp(text, "fastest") == 0) {
+        *ret = LEVEL_FASTEST;
+        return 0;
+    }
+    if (strcmp(text, "default") == 0) {
+        *ret = LEVEL_DEFAULT;
+        return 0;
+    }
+    if (!parse_digits(&digits, &n) || *digits || n == 0 ||
+        n > (uint64_t)(negative ? -LEVEL_MIN : LEVEL_MAX))
+        return fail(err, ERR_USAGE,
+                    "'%s' is not 'fastest', 'default', 1 to %d, or %d to -1",
+                    text, LEVEL_MAX, LEVEL_MIN);
+    *ret = negative ? -(int)n : (int)n;
+    return 0;
+}
+
 bool option_kind_takes_value(enum option_kind kind)
 {
     return kind != OPTION_FLAG && kind != OPTION_COUNT &&
@@ -239,6 +265,8 @@ static int set(const struct option_spec *spec, const char *text, void *at,
         return add_tag(text, at, err);
     case OPTION_PERCENT:
         return parse_percent(text, at, err);
+    case OPTION_LEVEL:
+        return option_parse_level(text, at, err);
     }
     assert(false);
     return fail(err, ERR_INVALID, "option '--%s' is of no kind", spec->name);
@@ -252,12 +280,4 @@ int option_value_set(const struct option_spec *spec, const char *text,
     if (rc < 0)
         error_wrap(err, "option '--%s'", spec->name);
     return rc;
-}
-
-int option_check_level(uint64_t level, struct error *err)
-{
-    if (level < 1 || level > LEVEL_MAX)
-        return fail(err, ERR_USAGE, "--compression must be from 1 to %u",
-                    LEVEL_MAX);
-    return 0;
 }

@@ -23,6 +23,7 @@ enum option_kind {
     OPTION_PERCENT,  /* unsigned, 1 to 100; value may be left out: 100 */
     OPTION_LIST,     /* struct option_list: may be repeated */
     OPTION_COUNT,    /* int: one more each time it is given */
+    OPTION_LEVEL,    /* int: as option_parse_level() */
 };
 
 #define OPTION_LIST_MAX 64u
@@ -72,9 +73,9 @@ int options_extract(const struct option_spec *specs,
                     void *values, struct error *err) NODISCARD;
 
 /* ERR_USAGE says what was expected. */
-/* What --compression takes; ERR_USAGE outside of 1 to 19, zstd's strongest
- * level that needs no special decoder settings. */
-int option_check_level(uint64_t level, struct error *err) NODISCARD;
+/* What --compression takes: zstd's levels -7 to -1 and 1 to 19 (the strongest
+ * that needs no special decoder settings), "fastest" and "default". */
+int option_parse_level(const char *text, int *ret, struct error *err) NODISCARD;
 
 int option_parse_size(const char *text, uint64_t *ret,
                       struct error *err) NODISCARD;

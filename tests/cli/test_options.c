@@ -19,6 +19,7 @@ struct values {
     json_t *tags;
     unsigned percent;
     int count;
+    int level;
 };
 
 static const char *const choices[] = {"auto", "stream", "background", NULL};
@@ -36,6 +37,7 @@ static const struct option_spec specs[] = {
     {"tag", 0, OPTION_TAG, AT(tags), "K=V", "a tag"},
     {"percent", 0, OPTION_PERCENT, AT(percent), "PERCENT", "a share"},
     {"verbose", 'v', OPTION_COUNT, AT(count), NULL, "once more"},
+    {"level", 0, OPTION_LEVEL, AT(level), "LEVEL", "how hard to try"},
     {0},
 };
 
@@ -81,6 +83,24 @@ static void each_kind_lands_at_its_place(void **state)
     assert_int_equal(p.v.rate, 10 << 20);
     assert_int_equal(p.v.duration, 300);
     assert_int_equal(p.v.choice, 2);
+}
+
+static void a_level_has_a_sign_or_a_name(void **state)
+{
+    static const struct {
+        const char *text;
+        int level; /* 0: refused */
+    } cases[] = {{"1", 1},  {"19", 19}, {"-1", -1},      {"-7", -7},  {"0", 0},
+                 {"20", 0}, {"-8", 0},  {"fastest", -5}, {"fast", 0}, {"", 0},
+                 {"-", 0},  {"1x", 0},  {"default", 1}};
+
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct parsed p;
+
+        PARSE(&p, "--level", cases[i].text);
+        assert_int_equal(p.rc, cases[i].level ? 0 : ERR_USAGE);
+        assert_int_equal(p.v.level, cases[i].level);
+    }
 }
 
 static void words_keep_their_order_among_options(void **state)
@@ -404,6 +424,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(each_kind_lands_at_its_place),
+        cmocka_unit_test(a_level_has_a_sign_or_a_name),
         cmocka_unit_test(words_keep_their_order_among_options),
         cmocka_unit_test(what_stands_behind_two_dashes_is_left_alone),
         cmocka_unit_test(two_dashes_at_the_end_give_an_empty_list),
