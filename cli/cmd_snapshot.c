@@ -17,6 +17,7 @@ struct snapshot_options {
     uint64_t max_bandwidth;
     int level;
     uint64_t timeout_ms;
+    uint64_t reserve;
     bool auto_converge;
     bool verify;
     json_t *tags;
@@ -36,6 +37,8 @@ static const char *const modes[] = {"auto", "stream", "background", NULL};
 static_assert(SNAPSHOT_AUTO == 0 && SNAPSHOT_STREAM == 1 &&
                   SNAPSHOT_BACKGROUND == 2,
               "the names follow the enum");
+
+#define DEFAULT_RESERVE UINT64_MAX
 
 #define AT(field) offsetof(struct snapshot_options, field)
 static const struct option_spec options[] = {
@@ -57,6 +60,8 @@ static const struct option_spec options[] = {
      "fastest, default (zstd level 1), or a level from -7 to 19"},
     {"timeout", 0, OPTION_DURATION, AT(timeout_ms), "DUR",
      "give up after this time; the VM runs on, nothing is stored"},
+    {"reserve", 0, OPTION_SIZE, AT(reserve), "SIZE",
+     "room that stays free on the repository's disk; 1 % of it unless told"},
     {"verify", 0, OPTION_FLAG, AT(verify), NULL,
      "read all stored data back before reporting success"},
     {"tag", 0, OPTION_TAG, AT(tags), "K=V",
@@ -193,6 +198,9 @@ static int capture(struct cli *cli, const struct snapshot_options *o,
                                 .max_downtime_ms = o->max_downtime_ms,
                                 .max_bandwidth_bytes_per_s = o->max_bandwidth,
                                 .timeout_ms = o->timeout_ms,
+                                .reserve_bytes = o->reserve == DEFAULT_RESERVE
+                                                     ? 0
+                                                     : MAX(o->reserve, 1),
                                 .level = o->level,
                                 .verify = o->verify,
                                 .tags = o->tags,
@@ -242,6 +250,7 @@ static int run(struct cli *cli, int argc, char **argv, struct error *err)
 {
     cleanup(repository) struct repository *repository = NULL;
     struct snapshot_options o = {
+        .reserve = DEFAULT_RESERVE,
         .channels = 1, .max_downtime_ms = 300, .level = 1,
         .hook_timeout_ms = 30000};
     struct option_words words;

@@ -11,10 +11,12 @@
  */
 #include "snapshot/capture.h"
 
+#include <inttypes.h>
 #include <poll.h>
 
 #include "core/base/clock.h"
 #include "core/qmp/vm_facts.h"
+#include "storage/space.h"
 
 #define LOG_AREA "capture"
 #include "core/base/log.h"
@@ -69,6 +71,13 @@ static int open_socket(struct capture *c, struct stream_receiver_args *args,
     return rc;
 }
 
+/* The disk is left before it is full: what is free would still do for the
+ * commit of a snapshot, not for many more pages. */
+static int check_room(struct capture *c, struct error *err)
+{
+    return space_check(c->args->repository, c->args->reserve_bytes, 0, err);
+}
+
 static int open_spool(struct capture *c, struct stream_receiver_args *args,
                       struct error *err)
 {
@@ -76,6 +85,11 @@ static int open_spool(struct capture *c, struct stream_receiver_args *args,
         spool_worst_case_bytes(json_object_get(c->facts, "ramblocks"));
     int rc = spool_open(&c->spool, c->args->repository, bytes, err);
 
+    if (rc == 0)
+        rc = check_room(c, err);
+    if (rc == ERR_NOSPC)
+        error_wrap(err, "mode background needs %" PRIu64 " MiB for a while",
+                   bytes >> 20);
     if (rc == 0)
         rc = spool_hand_over(&c->spool, c->source, err);
     args->spool_fd = c->spool.fd;
@@ -300,6 +314,8 @@ static int follow(struct capture *c, struct error *err)
         rc = wait_for_news(c, err);
         if (rc == 0)
             rc = look_at_end(c, err);
+        if (rc == 0 && !threads_stopped(c))
+            rc = check_room(c, err);
         if (rc == 0 && !threads_stopped(c))
             rc = precopy_watch_look(&c->watch,
                                     stream_receiver_bytes(c->receiver),

@@ -25,6 +25,7 @@
 #include "snapshot/capture.h"
 #include "snapshot/host_facts.h"
 #include "storage/snapshot_writer.h"
+#include "storage/space.h"
 
 #define LOG_AREA "snapshot"
 #include "core/base/log.h"
@@ -377,7 +378,10 @@ static int commit(struct job *j, struct snapshot_summary *ret,
 static int run(struct job *j, struct snapshot_summary *ret, struct error *err)
 {
     struct snapshot_summary stored = {0};
-    int rc = look(j, err);
+    int rc = space_check(j->args.repository, j->args.reserve_bytes, 0, err);
+
+    if (rc == 0)
+        rc = look(j, err);
 
     if (rc == 0)
         rc = capture(j, err);
@@ -421,6 +425,8 @@ int snapshot_job_run(const struct snapshot_args *args,
     capture_init(&j.capture, &j.args);
 
     rc = run(&j, ret, err);
+    if (rc == ERR_NOSPC)
+        space_explain(j.args.repository, err);
     if (rc == 0)
         *ret_outcome = (struct snapshot_outcome){
             .over_budget = ret->downtime_ms > j.args.max_downtime_ms,

@@ -58,6 +58,7 @@ struct snapshot_args {
     uint64_t max_downtime_ms;           /* 0: 300 */
     uint64_t max_bandwidth_bytes_per_s; /* 0: no limit */
     uint64_t timeout_ms;                /* 0: none */
+    uint64_t reserve_bytes; /* stays free on the disk; 0: see storage/space.h */
     int level;                          /* zstd; 0: default */
     bool verify;                        /* read all data back before commit */
     json_t *tags;                       /* object of strings; borrowed */

@@ -66,8 +66,7 @@ int spool_reserve(struct spool *s, struct error *err)
                    "mode background needs %" PRIu64
                    " MiB for a while on the repository's file system",
                    s->reserved_bytes >> 20);
-        error_hint(err, "make room there, or pause the VM and use --mode "
-                        "stream");
+        error_hint(err, "pause the VM and use --mode stream, which needs less");
     }
     return rc;
 }

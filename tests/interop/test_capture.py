@@ -578,10 +578,41 @@ def check_full_disk(version, size, beforehand=False, neighbour=False):
                 stack.enter_context(greedy_neighbour(folder))
             error = refused(15, *words(repo, vm))
         assert error["code"] == "no_space", error
+        assert "use a larger one" in error["hint"], error
         assert ("mode background needs" in error["message"]) == beforehand
         assert files_of(repo) == before, files_of(repo)
         assert_as_before(vm)
         assert_clean(repo, 0)
+
+
+def test_reserve_ends_a_stream_before_the_disk_is_full():
+    with small_disk("160m") as folder, guest("10.0") as vm:
+        repo = new_repository(folder)
+        first = snapshot(repo, vm, "--reserve", "0")
+        before = files_of(repo)
+        st = os.statvfs(folder)
+        reserve = st.f_bavail * st.f_frsize - (4 << 20)
+        error = refused(15, *words(repo, vm, "--reserve", str(reserve),
+                                   "--name", "other"))
+        assert error["code"] == "no_space", error
+        assert "kept in reserve" in error["message"], error
+        assert "firn forget --vm vm " in error["hint"], error
+        assert "in 1 snapshot)" in error["hint"], error
+        assert files_of(repo) == before, files_of(repo)
+        assert [s["id"] for s in listed(repo)] == [first["id"]]
+        assert_as_before(vm)
+        assert_clean(repo, 1)
+
+
+def test_vm_is_not_touched_when_the_disk_is_nearly_full():
+    with small_disk("32m") as folder, guest("10.0") as vm:
+        vm.monitor.poll_events().clear()
+        repo = new_repository(folder)
+        error = refused(15, *words(repo, vm, "--reserve", "32M"))
+        assert "nearly full" in error["message"], error
+        assert "MIGRATION" not in {
+            e["event"] for e in vm.monitor.poll_events()}
+        assert_as_before(vm)
 
 
 def refuse_io_uring():
@@ -625,7 +656,7 @@ def test_disk_too_small_for_a_save_of_7_2_is_told_beforehand():
 
 def test_disk_that_fills_up_during_a_save_of_7_2():
     """There is room for the spool, and then none for the packs."""
-    check_full_disk("7.2", "196m", neighbour=True)
+    check_full_disk("7.2", "206m", neighbour=True)
 
 
 if __name__ == "__main__":
