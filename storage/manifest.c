@@ -597,6 +597,39 @@ int manifest_next_segment(struct manifest *m, uint32_t block, uint64_t segno,
     return rc;
 }
 
+int manifest_walk(struct manifest *m,
+                  int (*visit)(void *arg, uint32_t block,
+                               const struct manifest_segment *segment,
+                               struct error *err),
+                  void *arg, struct error *err)
+{
+    struct manifest_segment segment;
+    struct sql_row *row;
+    bool found = true;
+    uint32_t block;
+    int rc = sql_prepare(m->sql, SQL_MANIFEST_SEGMENTS, &row, err);
+
+    while (rc == 0 && found) {
+        rc = sql_step(row, &found, err);
+        if (rc < 0 || !found)
+            break;
+        rc = column_u32(row, 4, m->blocks.n, &block, err);
+        if (rc == 0 && block == m->blocks.n)
+            rc = bad_object(m, "a segment belongs to no block", err);
+        if (rc == 0)
+            rc = read_segment(m, row, block, &segment, err);
+        if (rc == 0)
+            rc = visit(arg, block, &segment, err);
+    }
+    return rc < 0 ? rc : sql_done(row, err);
+}
+
+const void *manifest_image(const struct manifest *m, size_t *ret_len)
+{
+    *ret_len = m->object_bytes - MANIFEST_FOOTER_BYTES;
+    return m->object;
+}
+
 int manifest_count_segments(struct manifest *m, uint64_t *ret,
                             struct error *err)
 {

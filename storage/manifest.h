@@ -67,6 +67,16 @@ uint64_t manifest_object_bytes(const struct manifest *m);
 int manifest_next_segment(struct manifest *m, uint32_t block, uint64_t segno,
                           struct manifest_segment *ret, bool *ret_found,
                           struct error *err) NODISCARD;
+/* Gives every segment to `visit`, by block and segno, quicker than by next. A
+ * negative answer ends the walk and is returned. */
+int manifest_walk(struct manifest *m,
+                  int (*visit)(void *arg, uint32_t block,
+                               const struct manifest_segment *segment,
+                               struct error *err),
+                  void *arg, struct error *err) NODISCARD;
+/* The database's bytes, as they lie in the object. Borrowed. */
+const void *manifest_image(const struct manifest *m, size_t *ret_len);
+
 /* All rows, those of blocks that do not exist included. */
 int manifest_count_segments(struct manifest *m, uint64_t *ret,
                             struct error *err) NODISCARD;

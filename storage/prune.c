@@ -159,7 +159,12 @@ int prune_run(const struct prune_args *args, struct prune_report *ret,
         p.deadline_ns =
             clock_monotonic_ns() + args->max_duration_ms * NS_PER_MS;
     rc = run(&p, err);
-    lease_release(p.lease);
+    /* A lease that stays has its packs removed by the next open after our end,
+     * as far as no snapshot refers to them. */
+    if (p.linking)
+        lease_forget(p.lease);
+    else
+        lease_release(p.lease);
     if (rc < 0)
         return error_wrap(err, "prune did not end");
     *ret = p.report;

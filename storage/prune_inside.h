@@ -14,6 +14,7 @@ struct prune {
     struct repository *repository;
     struct lease *lease;
     uint64_t deadline_ns; /* monotonic; 0: none */
+    bool linking; /* packs have names that the lease alone accounts for */
     struct prune_report report;
 };
 

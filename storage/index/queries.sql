@@ -56,6 +56,15 @@ SELECT pack, id, kind, bytes, items, used FROM pack ORDER BY pack;
 -- statement: manifest_segment
 SELECT segno, pack, item, checksum FROM segment
  WHERE block = ?1 AND segno >= ?2 ORDER BY segno LIMIT 1;
+-- All of them at once, for those who need every one: usage.c, rewrite.
+-- statement: manifest_segments
+SELECT segno, pack, item, checksum, block FROM segment ORDER BY block, segno;
+-- A snapshot whose packs were written again. snapshot_object.c
+-- statement: manifest_drop_packs
+DELETE FROM pack;
+-- statement: manifest_move_segment
+UPDATE segment SET pack = ?3, item = ?4, checksum = ?5
+ WHERE block = ?1 AND segno = ?2;
 -- For the check that no row hangs outside of the blocks. verify.c
 -- statement: manifest_segment_count
 SELECT count(*) FROM segment;

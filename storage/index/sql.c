@@ -175,6 +175,35 @@ int sql_open_image(const char *what, const void *image, size_t len,
     return 0;
 }
 
+int sql_open_copy(const char *what, const void *image, size_t len,
+                  struct sql **ret, struct error *err)
+{
+    const unsigned flags =
+        SQLITE_DESERIALIZE_FREEONCLOSE | SQLITE_DESERIALIZE_RESIZEABLE;
+    cleanup(sql) struct sql *s = NULL;
+    unsigned char *copy;
+    int rc = sql_new(what, true, &s, err);
+
+    if (rc == 0)
+        rc = open_handle(s, ":memory:", SQLITE_OPEN_READWRITE, err);
+    if (rc < 0)
+        return rc;
+    copy = sqlite3_malloc64(len);
+    if (!copy)
+        return fail_nomem(err);
+    memcpy(copy, image, len);
+    /* Frees the copy, also when it fails. */
+    rc = sqlite3_deserialize(s->handle, "main", copy, (sqlite3_int64)len,
+                             (sqlite3_int64)len, flags);
+    if (rc != SQLITE_OK)
+        return sql_fail(s, rc, "deserialize", err);
+    rc = distrust(s, err);
+    if (rc < 0)
+        return rc;
+    *ret = steal_ptr(&s);
+    return 0;
+}
+
 int sql_open_file(const char *what, const char *path, struct sql **ret,
                   struct error *err)
 {

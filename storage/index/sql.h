@@ -33,6 +33,9 @@ int sql_open_memory(const char *what, struct sql **ret,
  * Views, triggers and virtual tables are refused. */
 int sql_open_image(const char *what, const void *image, size_t len,
                    struct sql **ret, struct error *err) NODISCARD;
+/* The same to be changed, in a copy of its own. */
+int sql_open_copy(const char *what, const void *image, size_t len,
+                  struct sql **ret, struct error *err) NODISCARD;
 /* A file; it must be there (it may be empty). Waits up to two seconds for
  * others. ERR_CORRUPT when it is no database, ERR_LOCKED when it stays taken.
  */

@@ -180,6 +180,26 @@ int object_file_link(const struct object_folder *folder, struct object_file *f,
     return rc;
 }
 
+int object_file_exchange(const struct object_folder *folder,
+                         struct object_file *f, const char *id,
+                         struct error *err)
+{
+    struct object_path path;
+    int rc = build_path(folder, id, &path, err);
+
+    if (rc < 0)
+        return rc;
+    if (renameat2(f->dirfd, f->temporary, folder->dirfd, path.text,
+                  RENAME_EXCHANGE) < 0)
+        return fail_errno(err,
+                          errno == ENOENT                      ? ERR_NOTFOUND
+                          : errno == EINVAL || errno == ENOSYS ? ERR_UNSUPPORTED
+                                                               : ERR_IO,
+                          "cannot replace object '%s'", path.text);
+    /* Not fan-out: both names are in the one folder. */
+    return path_sync_folder(folder->dirfd, err);
+}
+
 int object_open(const struct object_folder *folder, const char *id, int *ret_fd,
                 struct error *err)
 {

@@ -45,6 +45,14 @@ void object_file_release(struct object_file *f);
 int object_file_link(const struct object_folder *folder, struct object_file *f,
                      const char *id, struct error *err) NODISCARD;
 
+/* Puts a complete and synced file with a hidden name (`no_unnamed`) in the
+ * place of an object, at one instant, and syncs; the old one goes when the file
+ * is released, or with a sweep. ERR_NOTFOUND when the object is gone: it does
+ * not come back. ERR_UNSUPPORTED where the file system cannot exchange. */
+int object_file_exchange(const struct object_folder *folder,
+                         struct object_file *f, const char *id,
+                         struct error *err) NODISCARD;
+
 /* For reading. ERR_NOTFOUND when there is none. */
 int object_open(const struct object_folder *folder, const char *id, int *ret_fd,
                 struct error *err) NODISCARD;

@@ -1,7 +1,9 @@
 #include "tests/storage/repo_fixture.h"
 
+#include "core/base/bytes.h"
 #include "storage/forget.h"
 #include "storage/lease.h"
+#include "storage/packs/pack_writer.h"
 #include "storage/prune.h"
 #include "storage/verify.h"
 
@@ -221,6 +223,208 @@ static void a_damaged_list_is_written_anew(void **state)
     assert_int_equal(fixture_files(f, "condemned/", NULL), 0);
 }
 
+static uint64_t stored_bytes(struct fixture *f)
+{
+    struct scratch_files files;
+    uint64_t bytes = 0;
+
+    scratch_files_list(f->scratch.repo, &files);
+    for (size_t i = 0; i < files.n; i++) {
+        struct buf text = BUF_INIT;
+
+        if (strncmp(files.names[i], "packs/", 6) == 0) {
+            scratch_read(f->scratch.repo, files.names[i], &text);
+            bytes += text.len;
+        }
+        buf_release(&text);
+    }
+    scratch_files_release(&files);
+    return bytes;
+}
+
+/* Seven snapshots, each with a tenth of the pages new, the last two kept. */
+static void make_thin(struct fixture *f, struct snapshot_summary *ret)
+{
+    struct snapshot_summary all[7];
+
+    for (size_t i = 0; i < ARRAY_LEN(all); i++) {
+        for (pgno_t p = 0; p < FIXTURE_PAGES / 3; p++)
+            sample_page_fill(f->vm.memory[0] + (p * 3 + i % 3) * PAGE_BYTES,
+                             20000 * (i + 1) + p);
+        all[i] = fixture_capture(f);
+    }
+    for (size_t i = 0; i + 1 < ARRAY_LEN(all); i++)
+        forget(f, all[i].id);
+    *ret = all[ARRAY_LEN(all) - 1];
+}
+
+static void thin_packs_are_written_again(void **state)
+{
+    struct fixture *f = *state;
+    struct snapshot_summary last;
+    struct snapshot_summary *all;
+    struct prune_report plan, report;
+    struct error err;
+    uint64_t before, after;
+    size_t n;
+
+    make_thin(f, &last);
+    before = stored_bytes(f);
+    plan = prune(f, (struct prune_args){.dry_run = true,
+                                        .max_unused_percent = 10});
+    assert_int_equal(stored_bytes(f), before);
+    report = prune(f, (struct prune_args){.max_unused_percent = 10});
+    after = stored_bytes(f);
+    assert_true(report.rewritten_packs > 0);
+    assert_int_equal(plan.rewritten_packs, report.rewritten_packs);
+    assert_int_equal(before + report.written_bytes,
+                     after + report.removed_bytes);
+    assert_ok(sample_vm_compare(&f->vm, f->repository, last.id, &err), &err);
+    check_clean(f);
+
+    /* Everything but the places is as it was. */
+    assert_ok(repository_list(f->repository, NULL, NULL, &all, &n, &err), &err);
+    assert_int_equal(n, 1);
+    assert_string_equal(all[0].id, last.id);
+    assert_int_equal(all[0].time_ns, last.time_ns);
+    assert_int_equal(all[0].pages_stored, last.pages_stored);
+    snapshot_summary_release(&all[0]);
+    free(all);
+
+    /* There is nothing left to do, and a capture finds what was moved. */
+    report = prune(f, (struct prune_args){.max_unused_percent = 10});
+    assert_int_equal(report.removed_packs + report.rewritten_packs, 0);
+    last = fixture_capture(f);
+    assert_int_equal(last.pages_stored, 0);
+    assert_int_equal(stored_bytes(f), after);
+}
+
+static void a_snapshot_in_use_keeps_its_packs(void **state)
+{
+    struct fixture *f = *state;
+    struct snapshot_summary last;
+    struct prune_report report;
+    struct lease *l;
+    struct error err;
+
+    make_thin(f, &last);
+    assert_ok(lease_acquire(f->repository, "restore", last.id, &l, &err), &err);
+    report = prune(f, (struct prune_args){.max_unused_percent = 10});
+    assert_int_equal(report.rewritten_packs, 0);
+    lease_release(l);
+    report = prune(f, (struct prune_args){.max_unused_percent = 10});
+    assert_true(report.rewritten_packs > 0);
+    check_clean(f);
+}
+
+static void a_reader_goes_on_while_its_packs_are_replaced(void **state)
+{
+    struct fixture *f = *state;
+    cleanup(snapshot_reader) struct snapshot_reader *r = NULL;
+    struct snapshot_summary last;
+    struct prune_report report;
+    const uint8_t *page;
+    struct lease *l;
+    struct error err;
+
+    make_thin(f, &last);
+    assert_ok(lease_acquire(f->repository, "read", NULL, &l, &err), &err);
+    assert_ok(snapshot_reader_open(f->repository, last.id, &r, &err), &err);
+    report = prune(f, (struct prune_args){.max_unused_percent = 10});
+    assert_true(report.rewritten_packs > 0);
+    assert_true(report.condemned_packs >= report.rewritten_packs);
+    for (pgno_t p = 0; p < FIXTURE_PAGES; p++) {
+        assert_ok(snapshot_reader_page(r, 0, p, &page, &err), &err);
+        assert_true(!page || memcmp(page, f->vm.memory[0] + p * PAGE_BYTES,
+                                    PAGE_BYTES) == 0);
+    }
+    lease_release(l);
+    report = prune(f, (struct prune_args){.max_unused_percent = 10});
+    assert_true(report.removed_packs > 0);
+    check_clean(f);
+}
+
+static void hear_note(void *arg, const char *text)
+{
+    snprintf(arg, 512, "%s", text);
+}
+
+static void a_damaged_pack_is_not_written_again(void **state)
+{
+    struct fixture *f = *state;
+    struct snapshot_summary last;
+    struct scratch_files files;
+    struct prune_report report;
+    char note[512] = "";
+    struct verify_args args = {.read_data_percent = 100};
+    struct verify_report found;
+    struct error err;
+
+    make_thin(f, &last);
+    prune(f, (struct prune_args){.no_rewrite = true});
+    scratch_files_list(f->scratch.repo, &files);
+    for (size_t i = 0; i < files.n; i++) {
+        struct buf text = BUF_INIT;
+
+        if (strncmp(files.names[i], "packs/", 6) != 0)
+            continue;
+        scratch_read(f->scratch.repo, files.names[i], &text);
+        /* Page packs only: without its index nothing is known. */
+        if (load_le32(text.data + 12) == PACK_PAGES) {
+            text.data[70] ^= 1;
+            scratch_write(f->scratch.repo, files.names[i], text.data, text.len);
+        }
+        buf_release(&text);
+    }
+    scratch_files_release(&files);
+    report = prune(f, (struct prune_args){.max_unused_percent = 10,
+                                          .note = hear_note,
+                                          .arg = note});
+    assert_non_null(strstr(note, "is damaged and stays"));
+    assert_true(report.rewritten_packs <= 2); /* those of the index */
+    assert_ok(verify_run(f->repository, &args, &found, &err), &err);
+    assert_true(found.errors > 0);
+}
+
+static void a_pulled_stopper_ends_it_and_nothing_is_lost(void **state)
+{
+    struct fixture *f = *state;
+    struct snapshot_summary last;
+    struct prune_args args = {.repository = f->repository,
+                              .max_unused_percent = 10};
+    struct prune_report report;
+    struct stopper stop;
+    struct error err;
+
+    make_thin(f, &last);
+    assert_ok(stopper_init(&stop, &err), &err);
+    stopper_pull(&stop, ERR_INTERRUPTED);
+    args.stop = &stop;
+    assert_int_equal(prune_run(&args, &report, &err), ERR_INTERRUPTED);
+    stopper_release(&stop);
+    assert_ok(sample_vm_compare(&f->vm, f->repository, last.id, &err), &err);
+    prune(f, (struct prune_args){.max_unused_percent = 10});
+    check_clean(f);
+}
+
+static void time_that_is_up_leaves_the_rest_to_the_next(void **state)
+{
+    struct fixture *f = *state;
+    struct snapshot_summary last;
+    struct prune_report report;
+
+    make_thin(f, &last);
+    report = prune(f, (struct prune_args){.max_unused_percent = 10,
+                                          .max_duration_ms = 1});
+    assert_false(report.finished);
+    assert_int_equal(report.rewritten_packs, 0);
+    report = prune(f, (struct prune_args){.max_unused_percent = 10,
+                                          .max_duration_ms = 600000});
+    assert_true(report.finished);
+    assert_true(report.rewritten_packs > 0);
+    check_clean(f);
+}
+
 static void hints_of_nobody_go(void **state)
 {
     struct fixture *f = *state;
@@ -243,6 +447,12 @@ int main(void)
         FIXTURE_TEST(one_prune_at_a_time),
         FIXTURE_TEST(an_unreadable_snapshot_stops_it),
         FIXTURE_TEST(a_damaged_list_is_written_anew),
+        FIXTURE_TEST(thin_packs_are_written_again),
+        FIXTURE_TEST(a_snapshot_in_use_keeps_its_packs),
+        FIXTURE_TEST(a_reader_goes_on_while_its_packs_are_replaced),
+        FIXTURE_TEST(a_damaged_pack_is_not_written_again),
+        FIXTURE_TEST(a_pulled_stopper_ends_it_and_nothing_is_lost),
+        FIXTURE_TEST(time_that_is_up_leaves_the_rest_to_the_next),
         FIXTURE_TEST(hints_of_nobody_go),
     };
 

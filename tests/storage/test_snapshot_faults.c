@@ -16,85 +16,10 @@
 #include <sys/statvfs.h>
 #include <sys/wait.h>
 
-#include "storage/objects/ring.h"
 #include "storage/verify.h"
+#include "tests/storage/fault_calls.h"
 
 #define PAGES 80u
-
-enum { CALL_IO = 1, CALL_REMOVE = 2, CALL_MEMORY = 4 };
-
-static struct {
-    unsigned which; /* calls that count; 0: off */
-    unsigned left;
-    int fail_errno; /* 0: kill */
-    bool for_good;  /* all later calls fail as well */
-    bool reached;
-} fault;
-
-static void arm(unsigned which, unsigned n, int fail_errno)
-{
-    fault.which = which;
-    fault.left = n;
-    fault.fail_errno = fail_errno;
-    fault.for_good = false;
-    fault.reached = false;
-}
-
-static bool strikes(unsigned which)
-{
-    if (!(fault.which & which) || (fault.left > 0 && --fault.left > 0))
-        return false;
-    if (!fault.for_good)
-        fault.which = 0;
-    fault.reached = true;
-    if (!fault.fail_errno)
-        kill(getpid(), SIGKILL);
-    errno = fault.fail_errno;
-    return true;
-}
-
-#define WRAP(which, type, bad, name, parameters, arguments)      \
-    type __real_##name parameters;                               \
-    type __wrap_##name parameters;                               \
-    type __wrap_##name parameters                                \
-    {                                                            \
-        return strikes(which) ? (bad) : __real_##name arguments; \
-    }
-
-WRAP(CALL_IO, int, -1, fsync, (int fd), (fd))
-WRAP(CALL_IO, int, -1, openat64,
-     (int dirfd, const char *name, int flags, mode_t mode),
-     (dirfd, name, flags, mode))
-WRAP(CALL_IO, int, -1, mkdirat, (int dirfd, const char *name, mode_t mode),
-     (dirfd, name, mode))
-WRAP(CALL_IO, int, -1, linkat,
-     (int from, const char *name, int to, const char *new, int flags),
-     (from, name, to, new, flags))
-WRAP(CALL_IO, ssize_t, -1, pwrite64,
-     (int fd, const void *data, size_t len, off_t offset),
-     (fd, data, len, offset))
-WRAP(CALL_IO, ssize_t, -1, pread64,
-     (int fd, void *data, size_t len, off_t offset), (fd, data, len, offset))
-WRAP(CALL_REMOVE, int, -1, unlinkat, (int dirfd, const char *name, int flags),
-     (dirfd, name, flags))
-WRAP(CALL_MEMORY, void *, NULL, malloc, (size_t n), (n))
-WRAP(CALL_MEMORY, void *, NULL, calloc, (size_t n, size_t size), (n, size))
-WRAP(CALL_MEMORY, void *, NULL, realloc, (void *p, size_t n), (p, n))
-
-/* io_uring's writes: the buffer is given back, as after a failed write. */
-int __real_ring_write(struct ring *r, int fd, uint8_t *buffer, size_t len,
-                      uint64_t offset, struct error *err);
-int __wrap_ring_write(struct ring *r, int fd, uint8_t *buffer, size_t len,
-                      uint64_t offset, struct error *err);
-int __wrap_ring_write(struct ring *r, int fd, uint8_t *buffer, size_t len,
-                      uint64_t offset, struct error *err)
-{
-    if (strikes(CALL_IO)) {
-        ring_give_buffer(r, buffer);
-        return fail_errno(err, ERR_IO, "cannot write");
-    }
-    return __real_ring_write(r, fd, buffer, len, offset, err);
-}
 
 /* A repository with one snapshot of `old`; the next is of `vm`. */
 struct scene {
@@ -187,7 +112,7 @@ static bool capture_is_killed(struct scene *s, unsigned n)
         struct snapshot_summary ignored;
         struct error err;
 
-        arm(CALL_IO | CALL_REMOVE, n, 0);
+        fault_arm(CALL_IO | CALL_REMOVE, n, 0);
         if (repository_open(s->f.scratch.repo, &r, &err) < 0 ||
             sample_vm_capture(&s->f.vm, r, &ignored, &err) < 0)
             _exit(1);
@@ -235,7 +160,7 @@ static bool disk_dies(struct scene *s, unsigned n, int *ret_rc)
         struct error err;
         int rc;
 
-        arm(CALL_IO | CALL_REMOVE, n, EIO);
+        fault_arm(CALL_IO | CALL_REMOVE, n, EIO);
         fault.for_good = true;
         rc = repository_open(s->f.scratch.repo, &r, &err);
         if (rc == 0) {
@@ -289,7 +214,7 @@ static void fail_everywhere(unsigned which, int sys_errno, int code,
         int rc;
 
         scene_make(&s);
-        arm(which, n, sys_errno);
+        fault_arm(which, n, sys_errno);
         rc = sample_vm_capture(&s.f.vm, s.f.repository, &ignored, &err);
         fault.which = 0;
         reached = fault.reached;
@@ -334,7 +259,7 @@ static void a_repository_is_made_whole_or_not_at_all(void **state)
         int rc;
 
         scratch_make(&s);
-        arm(CALL_IO, n, EIO);
+        fault_arm(CALL_IO, n, EIO);
         rc = repository_create(s.repo, &err);
         fault.which = 0;
         reached = fault.reached;
@@ -363,7 +288,7 @@ static void a_create_that_is_killed_can_be_done_again(void **state)
         scratch_make(&s);
         pid = fork();
         if (pid == 0) {
-            arm(CALL_IO, n, 0);
+            fault_arm(CALL_IO, n, 0);
             _exit(repository_create(s.repo, &err) < 0);
         }
         assert_int_equal(waitpid(pid, &status, 0), pid);
