@@ -13,6 +13,11 @@ struct restore_options {
     bool dry_run;
     bool disks_changed_ok;
     bool resume;
+    bool prefetch;
+    bool fill;
+    uint64_t max_bandwidth;
+    uint64_t settle_ms;
+    uint64_t head_start_ms;
     int on_error;
     uint64_t pager_timeout_ms;
 };
@@ -38,6 +43,16 @@ static const struct option_spec options[] = {
      "go on for a VM whose pager is gone, or whose damage was repaired"},
     {"pager-timeout", 0, OPTION_DURATION, AT(pager_timeout_ms), "DUR",
      "replace a pager that says nothing for so long; 10s"},
+    {"prefetch", 0, OPTION_ON_OFF, AT(prefetch), "on|off",
+     "send first what earlier restores asked for (default on)"},
+    {"head-start", 0, OPTION_DURATION, AT(head_start_ms), "DUR",
+     "let the VM wait for these pages, so long at most"},
+    {"fill", 0, OPTION_ON_OFF, AT(fill), "on|off",
+     "send what nobody asks for (default on)"},
+    {"max-bandwidth", 0, OPTION_RATE, AT(max_bandwidth), "RATE",
+     "bytes a second of what nobody asks for"},
+    {"settle", 0, OPTION_DURATION, AT(settle_ms), "DUR",
+     "send it as slowly as allows all to be there within this time"},
     {"on-error", 0, OPTION_CHOICE, AT(on_error), "ACTION",
      "when a page is damaged: hang (what touches it waits) or kill (the VM, "
      "when it touches it)",
@@ -98,14 +113,7 @@ static void print_resident(void *arg, const struct restore_event_resident *e)
     char took[32], read[32];
 
     if (o->cli->json) {
-        print_json(o, json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:I}", "type",
-                                "resident", "elapsed_ms",
-                                (json_int_t)e->elapsed_ms, "faults",
-                                (json_int_t)e->faults, "fault_p50_us",
-                                (json_int_t)e->fault_p50_us, "fault_p99_us",
-                                (json_int_t)e->fault_p99_us, "prefetched_pages",
-                                (json_int_t)e->prefetched_pages, "read_bytes",
-                                (json_int_t)e->read_bytes));
+        print_json(o, json_copy((json_t *)e->report));
         return;
     }
     if (!progress_of(o))
@@ -146,6 +154,13 @@ static int check(const struct restore_options *o,
                     "--dry-run, no command behind --");
     if (o->pager_timeout_ms == 0)
         return fail(err, ERR_USAGE, "--pager-timeout is 0");
+    if (o->eager && (o->head_start_ms || o->settle_ms || !o->fill))
+        return fail(err, ERR_USAGE,
+                    "--eager brings in everything before the VM runs; "
+                    "--head-start, --settle and --fill off have no meaning "
+                    "with it");
+    if (!o->fill && o->settle_ms)
+        return fail(err, ERR_USAGE, "--settle is about what --fill off forbids");
     if (words->behind && !words->behind[0])
         return fail(err, ERR_USAGE, "there is no command behind --");
     return 0;
@@ -173,6 +188,11 @@ static int restore(struct cli *cli, const struct restore_options *o,
             .disks_changed_ok = o->disks_changed_ok,
             .resume = o->resume,
             .pager_limit_ms = o->pager_timeout_ms,
+            .prefetch = o->prefetch,
+            .fill = o->fill,
+            .max_bandwidth = o->max_bandwidth,
+            .settle_ms = o->settle_ms,
+            .head_start_ms = o->head_start_ms,
             .on_error = (enum restore_on_error)o->on_error,
             .stop = cli->stop,
             .running = print_running,
@@ -193,7 +213,8 @@ static int restore(struct cli *cli, const struct restore_options *o,
 static int run(struct cli *cli, int argc, char **argv, struct error *err)
 {
     cleanup(repository) struct repository *repository = NULL;
-    struct restore_options o = {.pager_timeout_ms = 10000};
+    struct restore_options o = {
+        .prefetch = true, .fill = true, .pager_timeout_ms = 10000};
     struct option_words words;
     int rc = options_parse(options, argc, argv, &o, &words, err);
 

@@ -4,6 +4,8 @@
  */
 #include "restore/fault_stats.h"
 
+#include <string.h>
+
 static unsigned bucket_of(uint64_t us)
 {
     unsigned power;
@@ -27,6 +29,7 @@ static uint64_t upper_edge(unsigned bucket)
 void fault_stats_add(struct fault_stats *s, uint64_t ns)
 {
     s->count++;
+    s->max_us = MAX(s->max_us, ns / 1000);
     s->buckets[bucket_of(ns / 1000)]++;
 }
 
@@ -43,4 +46,17 @@ uint64_t fault_stats_percentile_us(const struct fault_stats *s,
             return upper_edge(i);
     }
     return 0;
+}
+
+void fault_stats_powers(const struct fault_stats *s,
+                        uint64_t ret[static FAULT_STATS_POWERS])
+{
+    memset(ret, 0, FAULT_STATS_POWERS * sizeof(*ret));
+    for (unsigned i = 0; i < FAULT_STATS_BUCKETS; i++) {
+        uint64_t us = upper_edge(i);
+
+        if (s->buckets[i])
+            ret[us ? MIN(64u - (unsigned)__builtin_clzll(us), 63u) : 0] +=
+                s->buckets[i];
+    }
 }

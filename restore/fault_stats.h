@@ -15,6 +15,7 @@
 
 struct fault_stats {
     uint64_t count;
+    uint64_t max_us;
     uint64_t buckets[FAULT_STATS_BUCKETS];
 };
 
@@ -23,5 +24,11 @@ void fault_stats_add(struct fault_stats *s, uint64_t ns);
  * bucket); 0 when there was none. */
 uint64_t fault_stats_percentile_us(const struct fault_stats *s,
                                    unsigned percent);
+
+/* Powers of two of microseconds: how many faults took less than 2^i and no less
+ * than the half of it; the first counts those below 1 us. */
+#define FAULT_STATS_POWERS 64u
+void fault_stats_powers(const struct fault_stats *s,
+                        uint64_t ret[static FAULT_STATS_POWERS]);
 
 #endif

@@ -2,7 +2,8 @@
  * What must have been heard before the front is told:
  *
  *   running   lazy   RESUME from QEMU and "loaded" from the pager, or "loaded"
- *                    alone when the VM comes back paused
+ *                    alone when the VM comes back paused. With a head start
+ *                    RESUME follows on `cont`, which follows on "ahead"
  *             eager  RESUME and "resident", or `completed` without RESUME: it
  *                    is paused
  *   resident  `completed` from QEMU and "resident" from the pager
@@ -102,6 +103,8 @@ static void take_report(struct feeding *f, json_t *m)
     if (link_is(m, "loaded")) {
         f->loaded = true;
         f->ask_at_ns = clock_monotonic_ns() + RESUME_LIMIT_NS;
+    } else if (link_is(m, "ahead")) {
+        f->ahead = true;
     } else if (link_is(m, "damage")) {
         take_damage(f, m);
     } else if (link_is(m, "exhausted")) {
@@ -200,11 +203,30 @@ static int ask_whether_paused(struct feeding *f, bool *ret, struct error *err)
     return error_copy(err, &why);
 }
 
+/* The head start is over, or its pager is: the VM goes. */
+static int let_go(struct feeding *f, struct error *err)
+{
+    if (f->let_go || !(f->ahead || (f->loaded && f->pager_gone)))
+        return 0;
+    f->let_go = true;
+    f->ask_at_ns = clock_monotonic_ns() + RESUME_LIMIT_NS;
+    return qmp_execute(f->args->target->qmp, "cont", NULL, NULL, err);
+}
+
 static int look_whether_running(struct feeding *f, struct error *err)
 {
     bool lazy = !f->args->job->eager;
     bool paused = false;
     int rc = 0;
+
+    if (f->args->head_start) {
+        rc = let_go(f, err);
+        if (rc < 0 || !f->let_go)
+            return rc;
+        rc = take_events(f, err);
+        if (rc < 0)
+            return rc;
+    }
 
     if (f->resumed && (f->loaded || f->resident || f->pager_gone))
         return tell_running(f, false, err);

@@ -27,6 +27,8 @@ struct feeding_args {
     json_t *feed;      /* the pager's assignment, see pager.c */
     /* The VM comes back standing still: no RESUME is to be expected. */
     bool paused;
+    /* It stands still until the pager says "ahead": then it is let go. */
+    bool head_start;
     struct recovery *recovery;
     /* A pager was started: what is on disk about it changes. */
     void (*pager_started)(void *arg, pid_t pid);

@@ -74,7 +74,8 @@ static int start_qemu(struct keeper *k, struct error *err)
     struct qemu_command_args args = {
         .recorded = json_path(k->facts, "process.argv"),
         .given = k->args->command,
-        .paused = keeper_was_paused(k),
+        .paused = keeper_was_paused(k) ||
+                  (k->args->head_start_ms > 0 && !k->args->eager),
     };
     int rc =
         runtime_folder_name(k->folder, k->args->id, "qmp.sock", &qmp_path, err);
@@ -154,16 +155,28 @@ static const char *zeroed_block(const struct keeper *k)
     return blocks->blocks[i].idstr;
 }
 
+/* QEMU waits with -S while hints are sent, unless that is for us to end. */
+static uint64_t head_start_ms(const struct keeper *k)
+{
+    return k->target.ours && !k->args->eager && !keeper_was_paused(k)
+               ? k->args->head_start_ms
+               : 0;
+}
+
 static int make_assignment(struct keeper *k, json_t **ret, struct error *err)
 {
     const struct ramblock_list *blocks = snapshot_reader_blocks(k->reader);
     const char *zeroed = zeroed_block(k);
     cleanup_json json_t *pages = json_object();
     cleanup_json json_t *feed =
-        json_pack("{s:s, s:s, s:s, s:b, s:b, s:O}", "type", "feed",
-                  "repository", k->repository_path, "snapshot", k->args->id,
-                  "eager", (int)k->args->eager, "resume", 0, "host_pages",
-                  pages);
+        json_pack("{s:s, s:s, s:s, s:b, s:b, s:b, s:b, s:I, s:I, s:I, s:O}",
+                  "type", "feed", "repository", k->repository_path, "snapshot",
+                  k->args->id, "eager", (int)k->args->eager, "resume", 0,
+                  "prefetch", (int)k->args->prefetch, "fill",
+                  (int)k->args->fill, "max_bandwidth",
+                  (json_int_t)k->args->max_bandwidth, "settle_ms",
+                  (json_int_t)k->args->settle_ms, "head_start_ms",
+                  (json_int_t)head_start_ms(k), "host_pages", pages);
 
     if (!feed)
         return fail_nomem(err);

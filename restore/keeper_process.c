@@ -98,6 +98,16 @@ static int watch_signals(struct keeper *k, struct error *err)
     return rc;
 }
 
+/* Their lines would mix with whatever the terminal shows later. */
+static void note_log(struct keeper *k)
+{
+    char text[PATH_MAX + 64];
+
+    snprintf(text, sizeof(text), "what keeper and pager have to tell is in %s",
+             k->own_log_path);
+    keeper_note(k, text);
+}
+
 int keeper_begin(struct keeper *k, struct error *err)
 {
     int rc;
@@ -118,6 +128,8 @@ int keeper_begin(struct keeper *k, struct error *err)
         return fail_errno(err, ERR_NOREPO, "cannot find '%s'",
                           repository_path(k->args->repository));
     rc = take_folder(k, err);
+    if (rc == 0 && log_debug_areas())
+        note_log(k);
     return rc < 0 ? rc : detach(k, err);
 }
 
@@ -217,6 +229,8 @@ int keeper_feed(struct keeper *k, json_t *assignment, bool *ret_ran,
         .socket = steal_fd(&k->socket),
         .feed = assignment,
         .paused = keeper_was_paused(k) && (k->target.ours || k->args->eager),
+        .head_start = !k->args->resume &&
+                      json_path_int(assignment, "head_start_ms", 0) > 0,
         .recovery = &k->recovery,
         .pager_started = on_pager_started,
         .arg = k,

@@ -11,22 +11,27 @@
 #include "restore/page_queue.h"
 
 #include "core/base/bitmap.h"
+#include "restore/prefetch/page_marks.h"
 
 #define URGENT_MAX        65536u /* a waiting thread of QEMU each: ample */
 #define FOREIGN_MAX       64u    /* foreign blocks */
 #define FOREIGN_MAX_PAGES (UINT64_C(1) << 26) /* 256 GiB: 8 MiB of bits */
 #define REQUEST_MAX_BYTES (UINT64_C(1) << 30)
+#define NOBODY            UINT32_MAX
 
 struct queue_block {
     const char *idstr;
     char *own_idstr; /* foreign: the memory behind idstr */
     pgno_t pages;    /* known: its length */
     uint32_t unit_pages;
-    struct bitmap taken; /* a bit a unit */
+    /* A bit a unit: known blocks have marks, which others may look at; foreign
+     * ones a bitmap, which grows. */
+    struct page_marks marks;
+    struct bitmap grown;
 };
 
 struct urgent {
-    uint32_t block;
+    uint32_t block; /* NOBODY: taken out of its turn */
     pgno_t first;
     uint64_t asked_ns;
 };
@@ -41,7 +46,8 @@ struct page_queue {
 
     struct urgent *ring;
     uint32_t head;
-    uint32_t n_urgent;
+    uint32_t n_urgent;  /* entries */
+    uint32_t n_waiting; /* of these, not taken out of their turn */
 
     bool released;
     uint32_t near_block;
@@ -75,7 +81,7 @@ static int add_known(struct page_queue *q, const struct page_queue_block *b,
     if (rc < 0)
         return rc;
     units = (b->pages + b->unit_pages - 1) / b->unit_pages;
-    rc = bitmap_init(&block->taken, units, err);
+    rc = page_marks_init(&block->marks, units, err);
     if (rc < 0)
         return rc;
     block->idstr = b->idstr;
@@ -114,7 +120,8 @@ void page_queue_free(struct page_queue *q)
     if (!q)
         return;
     for (uint32_t i = 0; i < q->n; i++) {
-        bitmap_release(&q->blocks[i].taken);
+        page_marks_release(&q->blocks[i].marks);
+        bitmap_release(&q->blocks[i].grown);
         free(q->blocks[i].own_idstr);
     }
     free(q->blocks);
@@ -161,10 +168,10 @@ static int grow_foreign(struct queue_block *block, uint64_t unit,
                         struct error *err)
 {
     struct bitmap larger;
-    uint64_t n = MAX(block->taken.n_bits, UINT64_C(64));
+    uint64_t n = MAX(block->grown.n_bits, UINT64_C(64));
     int rc;
 
-    if (unit < block->taken.n_bits)
+    if (unit < block->grown.n_bits)
         return 0;
     if (unit >= FOREIGN_MAX_PAGES)
         return fail(err, ERR_PROTOCOL,
@@ -176,13 +183,26 @@ static int grow_foreign(struct queue_block *block, uint64_t unit,
     rc = bitmap_init(&larger, n, err);
     if (rc < 0)
         return rc;
-    if (block->taken.n_bits > 0)
-        memcpy(larger.words, block->taken.words,
-               bitmap_n_words(&block->taken) * sizeof(uint64_t));
-    larger.n_set = block->taken.n_set;
-    bitmap_release(&block->taken);
-    block->taken = larger;
+    if (block->grown.n_bits > 0)
+        memcpy(larger.words, block->grown.words,
+               bitmap_n_words(&block->grown) * sizeof(uint64_t));
+    larger.n_set = block->grown.n_set;
+    bitmap_release(&block->grown);
+    block->grown = larger;
     return 0;
+}
+
+/* What the bit was before. */
+static bool set_taken(struct queue_block *b, uint64_t unit)
+{
+    return b->own_idstr ? bitmap_set(&b->grown, unit)
+                        : page_marks_set(&b->marks, unit);
+}
+
+static bool is_taken(const struct queue_block *b, uint64_t unit)
+{
+    return b->own_idstr ? bitmap_test(&b->grown, unit)
+                        : page_marks_test(&b->marks, unit);
 }
 
 static int push_urgent(struct page_queue *q, uint32_t block, uint64_t unit,
@@ -190,12 +210,13 @@ static int push_urgent(struct page_queue *q, uint32_t block, uint64_t unit,
 {
     struct queue_block *b = &q->blocks[block];
 
-    if (bitmap_test(&b->taken, unit))
+    if (is_taken(b, unit))
         return 0;
     if (q->n_urgent == URGENT_MAX)
         return fail(err, ERR_PROTOCOL,
                     "more than %u pages are asked for at once", URGENT_MAX);
-    bitmap_set(&b->taken, unit);
+    set_taken(b, unit);
+    q->n_waiting++;
     q->ring[(q->head + q->n_urgent++) % URGENT_MAX] = (struct urgent){
         .block = block,
         .first = unit * b->unit_pages,
@@ -298,17 +319,43 @@ static struct page_unit unit_of(const struct page_queue *q, uint32_t block,
     };
 }
 
-static bool next_urgent(struct page_queue *q, struct page_unit *ret)
+/* Hands out an entry of the ring, which stays as a gap. */
+static void hand_out(struct page_queue *q, struct urgent *u,
+                     struct page_unit *ret)
 {
-    struct urgent *u = &q->ring[q->head];
-
-    if (q->n_urgent == 0)
-        return false;
-    q->head = (q->head + 1) % URGENT_MAX;
-    q->n_urgent--;
     *ret = unit_of(q, u->block, u->first, PAGE_TURN_URGENT);
     ret->asked_ns = u->asked_ns;
-    return true;
+    u->block = NOBODY;
+    q->n_waiting--;
+}
+
+static bool next_urgent(struct page_queue *q, struct page_unit *ret)
+{
+    while (q->n_urgent > 0) {
+        struct urgent *u = &q->ring[q->head];
+
+        q->head = (q->head + 1) % URGENT_MAX;
+        q->n_urgent--;
+        if (u->block == NOBODY)
+            continue;
+        hand_out(q, u, ret);
+        return true;
+    }
+    return false;
+}
+
+bool page_queue_next_among(struct page_queue *q, uint32_t block, pgno_t first,
+                           pgno_t end, struct page_unit *ret)
+{
+    for (uint32_t i = 0; q->n_waiting > 0 && i < q->n_urgent; i++) {
+        struct urgent *u = &q->ring[(q->head + i) % URGENT_MAX];
+
+        if (u->block == block && u->first >= first && u->first < end) {
+            hand_out(q, u, ret);
+            return true;
+        }
+    }
+    return false;
 }
 
 /* Data pages of `block` from *next up to `end`: the first not yet taken, which
@@ -332,7 +379,7 @@ static int take_data(struct page_queue *q, uint32_t block, pgno_t *next,
         }
         *next = MIN((pgno / b->unit_pages + 1) * b->unit_pages, b->pages);
         (*met)++;
-        if (!bitmap_set(&b->taken, pgno / b->unit_pages)) {
+        if (!set_taken(b, pgno / b->unit_pages)) {
             *ret_found = true;
             return 0;
         }
@@ -369,7 +416,7 @@ static int next_linear(struct page_queue *q, struct page_unit *ret,
             return rc;
         if (found) {
             *ret = unit_of(q, q->linear_block, q->linear_next - 1,
-                           PAGE_TURN_LINEAR);
+                           PAGE_TURN_FILL);
             return 0;
         }
         q->linear_block++;
@@ -396,7 +443,7 @@ int page_queue_next(struct page_queue *q, struct page_unit *ret,
 
 bool page_queue_has_urgent(const struct page_queue *q)
 {
-    return q->n_urgent > 0;
+    return q->n_waiting > 0;
 }
 
 bool page_queue_background_done(const struct page_queue *q)
@@ -414,7 +461,16 @@ bool page_queue_withdraw(struct page_queue *q, uint32_t block, pgno_t pgno)
     struct queue_block *b = &q->blocks[block];
 
     assert(block < q->n_known && pgno < b->pages);
-    return !bitmap_set(&b->taken, pgno / b->unit_pages);
+    return !set_taken(b, pgno / b->unit_pages);
+}
+
+bool page_queue_take(struct page_queue *q, uint32_t block, pgno_t pgno,
+                     enum page_turn turn, struct page_unit *ret)
+{
+    if (!page_queue_withdraw(q, block, pgno))
+        return false;
+    *ret = unit_of(q, block, pgno, turn);
+    return true;
 }
 
 bool page_queue_taken(const struct page_queue *q, uint32_t block, pgno_t pgno)
@@ -422,7 +478,13 @@ bool page_queue_taken(const struct page_queue *q, uint32_t block, pgno_t pgno)
     const struct queue_block *b = &q->blocks[block];
 
     assert(block < q->n_known && pgno < b->pages);
-    return bitmap_test(&b->taken, pgno / b->unit_pages);
+    return page_marks_test(&b->marks, pgno / b->unit_pages);
+}
+
+uint32_t page_queue_unit_pages(const struct page_queue *q, uint32_t block)
+{
+    assert(block < q->n_known);
+    return q->blocks[block].unit_pages;
 }
 
 const char *page_queue_idstr(const struct page_queue *q, uint32_t block)

@@ -10,7 +10,8 @@
  * guest. Blocks that the snapshot does not know, and pages behind a block's
  * end, can be asked for as well (`known` is false then): they are zero.
  *
- * Pure: no I/O but through next_data(), no clock, no lock. One thread.
+ * Pure: no I/O but through next_data(), no clock, no lock. One thread, but for
+ * page_queue_taken().
  */
 #ifndef FIRN_RESTORE_PAGE_QUEUE_H
 #define FIRN_RESTORE_PAGE_QUEUE_H
@@ -24,8 +25,9 @@
 enum page_turn {
     PAGE_TURN_NONE = 0, /* nothing is left, or the background is held */
     PAGE_TURN_URGENT,   /* somebody waits for it */
-    PAGE_TURN_NEAR,     /* beside the page asked for last */
-    PAGE_TURN_LINEAR,   /* the rest, from first to last */
+    PAGE_TURN_PREFETCH, /* earlier restores asked for it */
+    PAGE_TURN_NEAR,     /* beside a page that was asked for */
+    PAGE_TURN_FILL,     /* the rest */
     PAGE_TURN__COUNT
 };
 
@@ -77,6 +79,14 @@ void page_queue_release_background(struct page_queue *q);
 /* Takes the next unit; turn NONE when there is none. */
 int page_queue_next(struct page_queue *q, struct page_unit *ret,
                     struct error *err) NODISCARD;
+/* Takes the request, if there is one, for a unit between these pages of a known
+ * block, whoever came before it: they come out of one decompression. */
+bool page_queue_next_among(struct page_queue *q, uint32_t block, pgno_t first,
+                           pgno_t end, struct page_unit *ret);
+/* Takes the unit of this page, for a page that was brought by others. False if
+ * it was taken before. Known pages only. */
+bool page_queue_take(struct page_queue *q, uint32_t block, pgno_t pgno,
+                     enum page_turn turn, struct page_unit *ret);
 bool page_queue_has_urgent(const struct page_queue *q);
 /* The background is through: every data page was handed out by some turn. */
 bool page_queue_background_done(const struct page_queue *q);
@@ -88,7 +98,9 @@ uint64_t page_queue_data_units(const struct page_queue *q);
 /* Takes the unit of this page out of all turns: QEMU has it (a recovery), or
  * it can never be sent. False if it was taken before. Known pages only. */
 bool page_queue_withdraw(struct page_queue *q, uint32_t block, pgno_t pgno);
+/* Any thread: a look, that may be old when it is answered. Known pages only. */
 bool page_queue_taken(const struct page_queue *q, uint32_t block, pgno_t pgno);
+uint32_t page_queue_unit_pages(const struct page_queue *q, uint32_t block);
 
 /* Name of a unit's block; lives as long as the queue. */
 const char *page_queue_idstr(const struct page_queue *q, uint32_t block);

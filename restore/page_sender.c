@@ -1,7 +1,8 @@
 /*
  * A batch is a list of records, each a header and, unless the page is zero,
- * its content. The contents are copied once, since the source lends one page
- * at a time; headers and contents go out together by sendmsg.
+ * its content. What the source lends one page at a time is copied once, what
+ * was brought before is sent from where it is; headers and contents go out
+ * together by sendmsg.
  *
  * The batch is short on purpose: what is written cannot be overtaken, so a
  * request waits for the batch before it and for what the socket holds.
@@ -21,7 +22,13 @@
 struct record {
     uint8_t head[RECORD_HEAD_MAX];
     uint16_t head_len;
-    bool has_page; /* its content is in `pages`, at the record's place */
+    const uint8_t *data; /* NULL: a zero page */
+};
+
+/* An urgent unit of the open batch. */
+struct asked {
+    uint32_t block;
+    uint64_t ns;
 };
 
 struct page_sender {
@@ -35,12 +42,13 @@ struct page_sender {
 
     /* of the open batch, for the counts */
     uint32_t n_data;
-    uint32_t n_prefetched;
+    uint32_t n_turns[PAGE_TURN__COUNT];
     uint32_t n_data_units;
-    uint64_t *asked_ns; /* of its urgent units */
+    struct asked *asked;
     uint32_t n_asked;
 
     struct page_sender_stats stats;
+    struct fault_stats *blocks; /* args.n_blocks */
 };
 
 int page_sender_new(const struct page_sender_args *args,
@@ -56,8 +64,9 @@ int page_sender_new(const struct page_sender_args *args,
     s->records = calloc(s->capacity, sizeof(*s->records));
     s->pages = malloc((size_t)s->capacity * PAGE_BYTES);
     s->iov = calloc(2 * (size_t)s->capacity, sizeof(*s->iov));
-    s->asked_ns = calloc(s->capacity, sizeof(*s->asked_ns));
-    if (!s->records || !s->pages || !s->iov || !s->asked_ns)
+    s->asked = calloc(s->capacity, sizeof(*s->asked));
+    s->blocks = calloc(args->n_blocks + 1u, sizeof(*s->blocks));
+    if (!s->records || !s->pages || !s->iov || !s->asked || !s->blocks)
         return fail_nomem(err);
     *ret = steal_ptr(&s);
     return 0;
@@ -70,7 +79,8 @@ void page_sender_free(struct page_sender *s)
     free(s->records);
     free(s->pages);
     free(s->iov);
-    free(s->asked_ns);
+    free(s->asked);
+    free(s->blocks);
     free(s);
 }
 
@@ -113,31 +123,47 @@ int page_sender_write(struct page_sender *s, const struct buf *bytes,
     return bytes->len > 0 ? write_vectors(s, &iov, 1, err) : 0;
 }
 
+/* `data` stays where it is until the flush; NULL: zero. */
+static void add_record(struct page_sender *s, pgno_t pgno, const char *idstr,
+                       const uint8_t *data)
+{
+    struct record *r = &s->records[s->n_records++];
+    size_t len = data ? ram_encoder_page(&s->encoder, idstr, pgno, r->head)
+                      : ram_encoder_zero(&s->encoder, idstr, pgno, r->head);
+
+    r->head_len = (uint16_t)len;
+    r->data = data;
+    s->n_data += data != NULL;
+}
+
 static int add_page(struct page_sender *s, const struct page_unit *unit,
                     pgno_t pgno, const char *idstr, struct error *err)
 {
-    struct record *r = &s->records[s->n_records];
+    uint8_t *copy = s->pages + (size_t)s->n_records * PAGE_BYTES;
     const uint8_t *data = NULL;
+    int rc = 0;
 
-    if (unit->known) {
-        int rc = s->args.source->page(s->args.source->arg, unit->block, pgno,
-                                      &data, err);
-
-        if (rc < 0)
-            return rc;
-    }
-    r->has_page = data != NULL;
-    if (data) {
-        memcpy(s->pages + (size_t)s->n_records * PAGE_BYTES, data, PAGE_BYTES);
-        r->head_len =
-            (uint16_t)ram_encoder_page(&s->encoder, idstr, pgno, r->head);
-        s->n_data++;
-    } else {
-        r->head_len =
-            (uint16_t)ram_encoder_zero(&s->encoder, idstr, pgno, r->head);
-    }
-    s->n_records++;
+    if (unit->known)
+        rc = s->args.source->page(s->args.source->arg, unit->block, pgno, &data,
+                                  err);
+    if (rc < 0)
+        return rc;
+    if (data)
+        memcpy(copy, data, PAGE_BYTES);
+    add_record(s, pgno, idstr, data ? copy : NULL);
     return 0;
+}
+
+static void count_unit(struct page_sender *s, const struct page_unit *unit,
+                       uint32_t n_data)
+{
+    if (unit->turn == PAGE_TURN_URGENT)
+        s->asked[s->n_asked++] = (struct asked){
+            .block = unit->known ? unit->block : UINT32_MAX,
+            .ns = unit->asked_ns,
+        };
+    s->n_turns[unit->turn] += n_data;
+    s->n_data_units += n_data > 0;
 }
 
 int page_sender_add(struct page_sender *s, const struct page_unit *unit,
@@ -157,12 +183,20 @@ int page_sender_add(struct page_sender *s, const struct page_unit *unit,
         s->n_data = n_data;
         return rc;
     }
-    if (unit->turn == PAGE_TURN_URGENT)
-        s->asked_ns[s->n_asked++] = unit->asked_ns;
-    else
-        s->n_prefetched += s->n_data - n_data;
-    s->n_data_units += s->n_data > n_data;
+    count_unit(s, unit, s->n_data - n_data);
     return 0;
+}
+
+void page_sender_add_brought(struct page_sender *s,
+                             const struct page_unit *unit, const char *idstr,
+                             const uint8_t *const *contents)
+{
+    uint32_t n_data = s->n_data;
+
+    assert(s->n_records + unit->pages <= s->capacity);
+    for (uint32_t i = 0; i < unit->pages; i++)
+        add_record(s, unit->first + i, idstr, contents[i]);
+    count_unit(s, unit, s->n_data - n_data);
 }
 
 bool page_sender_full(const struct page_sender *s)
@@ -179,14 +213,20 @@ static void count_batch(struct page_sender *s)
 {
     uint64_t now = clock_monotonic_ns();
 
-    for (uint32_t i = 0; i < s->n_asked; i++)
-        fault_stats_add(&s->stats.faults, now - s->asked_ns[i]);
+    for (uint32_t i = 0; i < s->n_asked; i++) {
+        uint64_t took = now - s->asked[i].ns;
+
+        fault_stats_add(&s->stats.faults, took);
+        fault_stats_add(&s->blocks[MIN(s->asked[i].block, s->args.n_blocks)],
+                        took);
+    }
+    for (unsigned i = 0; i < PAGE_TURN__COUNT; i++)
+        s->stats.turns[i] += s->n_turns[i];
     s->stats.data_pages += s->n_data;
-    s->stats.prefetched_pages += s->n_prefetched;
     s->stats.zero_pages += s->n_records - s->n_data;
     s->stats.data_units += s->n_data_units;
-    s->n_records = s->n_data = s->n_prefetched = s->n_data_units = 0;
-    s->n_asked = 0;
+    memset(s->n_turns, 0, sizeof(s->n_turns));
+    s->n_records = s->n_data = s->n_data_units = s->n_asked = 0;
 }
 
 int page_sender_flush(struct page_sender *s, struct error *err)
@@ -201,9 +241,9 @@ int page_sender_flush(struct page_sender *s, struct error *err)
             .iov_base = r->head,
             .iov_len = r->head_len,
         };
-        if (r->has_page)
+        if (r->data)
             s->iov[n++] = (struct iovec){
-                .iov_base = s->pages + (size_t)i * PAGE_BYTES,
+                .iov_base = (void *)(uintptr_t)r->data,
                 .iov_len = PAGE_BYTES,
             };
     }
@@ -217,4 +257,10 @@ int page_sender_flush(struct page_sender *s, struct error *err)
 const struct page_sender_stats *page_sender_stats(const struct page_sender *s)
 {
     return &s->stats;
+}
+
+const struct fault_stats *page_sender_faults(const struct page_sender *s,
+                                             uint32_t block)
+{
+    return &s->blocks[MIN(block, s->args.n_blocks)];
 }

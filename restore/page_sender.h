@@ -19,14 +19,15 @@ struct page_sender_args {
     const struct page_source *source;
     struct stopper *stop;
     uint32_t max_unit_pages; /* of any block */
+    uint32_t n_blocks;       /* whose faults are told apart; 0: none */
 };
 
 struct page_sender_stats {
     struct fault_stats faults;
-    uint64_t data_pages;       /* written with content */
-    uint64_t prefetched_pages; /* of these, nobody had asked for */
-    uint64_t zero_pages;       /* zero records */
-    uint64_t data_units;       /* units with content, written */
+    uint64_t data_pages;             /* written with content */
+    uint64_t turns[PAGE_TURN__COUNT]; /* of these, in each turn */
+    uint64_t zero_pages;             /* zero records */
+    uint64_t data_units;             /* units with content, written */
 };
 
 struct page_sender;
@@ -44,6 +45,11 @@ int page_sender_write(struct page_sender *s, const struct buf *bytes,
  * written then. */
 int page_sender_add(struct page_sender *s, const struct page_unit *unit,
                     const char *idstr, struct error *err) NODISCARD;
+/* The same for a unit whose contents are there already, one for each of its
+ * pages (NULL: zero); they stay where they are until the flush. */
+void page_sender_add_brought(struct page_sender *s,
+                             const struct page_unit *unit, const char *idstr,
+                             const uint8_t *const *contents);
 /* No further unit should be added before a flush. */
 bool page_sender_full(const struct page_sender *s);
 bool page_sender_empty(const struct page_sender *s);
@@ -51,6 +57,9 @@ bool page_sender_empty(const struct page_sender *s);
 int page_sender_flush(struct page_sender *s, struct error *err) NODISCARD;
 
 const struct page_sender_stats *page_sender_stats(const struct page_sender *s);
+/* Faults in one of the first `n_blocks` blocks; behind them, all others. */
+const struct fault_stats *page_sender_faults(const struct page_sender *s,
+                                             uint32_t block);
 
 DEFINE_CLEANUP(page_sender, struct page_sender *, page_sender_free)
 

@@ -21,7 +21,7 @@ struct page_source {
     int (*next_data)(void *arg, uint32_t block, pgno_t from, pgno_t *ret,
                      struct error *err);
     /* The pages around `pgno`, itself included, that cost next to nothing
-     * after it: they came with the same read. May be NULL. */
+     * after it: they came out of the same frame. May be NULL. */
     void (*near)(void *arg, uint32_t block, pgno_t pgno, pgno_t *ret_first,
                  pgno_t *ret_end);
     /* Read from the repository so far, and what the whole image takes. */
@@ -29,9 +29,19 @@ struct page_source {
     uint64_t (*image_bytes)(void *arg);
 };
 
-struct snapshot_reader;
+struct snapshot_frames;
+struct frame_reader;
 
-/* Over a snapshot's reader, which must outlive it. */
-struct page_source snapshot_pages(struct snapshot_reader *reader);
+struct snapshot_pages {
+    struct snapshot_frames *frames;
+    struct frame_reader *reader;
+};
+
+/* Over a snapshot's frames, of which `pages` reads with a reader of its own;
+ * it and the frames outlive the source. */
+int snapshot_pages_init(struct snapshot_pages *pages,
+                        struct snapshot_frames *frames,
+                        struct page_source *ret, struct error *err) NODISCARD;
+void snapshot_pages_release(struct snapshot_pages *pages);
 
 #endif

@@ -8,17 +8,17 @@
  * QEMU; SNAPSHOT is there for those who look at the process list.
  *
  *   keeper → pager  {"type":"feed","repository","snapshot","eager","resume",
- *                    "zeroed_block", "host_pages":{block: bytes}}
+ *                    "zeroed_block","prefetch","fill","max_bandwidth",
+ *                    "settle_ms","head_start_ms","host_pages":{block: bytes}}
  *   pager → keeper  {"type":"fed"}        all but pages (eager: all) is written
  *                   {"type":"loaded","read_bytes","image_bytes"}
+ *                   {"type":"ahead"}      with a head start: the VM may go
  *                   {"type":"damage","asked_for","error":{...}}   the first
  *                   {"type":"exhausted","lost_pages"}
  *                   {"type":"resumed"}    what QEMU has is known
  *                   {"type":"alive"}      twice a second; who is silent for
  *                                         long while QEMU reads, hangs
- *                   {"type":"resident","faults","fault_p50_us",
- *                    "fault_p99_us","prefetched_pages","read_bytes",
- *                    "image_bytes"}
+ *                   {"type":"resident", figures: see tell_resident()}
  *                   {"type":"error",...}  and it ends
  *
  * A keeper that is gone is no reason to stop: the VM needs its pages.
@@ -28,11 +28,21 @@
 #include <sys/prctl.h>
 
 #include "core/base/clock.h"
+#include "restore/fault_report.h"
 #include "restore/link.h"
 #include "restore/postcopy_server.h"
 #include "restore/precopy_sender.h"
 #include "restore/restore_job.h"
-#include "storage/snapshot_reader.h"
+#include "restore/prefetch/prefetch_plan.h"
+#include "storage/snapshot_frames.h"
+
+#define LOG_AREA "pager"
+#include "core/base/log.h"
+
+/* Frames that were decompressed for one page and may be asked for again. */
+#define CACHE_BYTES (16u << 20)
+/* Runs that asked for fewer pages are no hint. */
+#define RUN_MIN_PAGES 8u
 
 #define ASSIGNMENT_LIMIT_NS (10 * NS_PER_SEC)
 #define ALIVE_PAUSE_NS      (500 * NS_PER_MS)
@@ -41,9 +51,13 @@ struct pager {
     struct link link;
     int socket; /* closed by the process's end */
     json_t *feed;
-    struct snapshot_reader *reader;
+    struct repository *repository;
+    struct snapshot_frames *frames;
+    const struct snapshot_reader *facts; /* of the frames */
+    struct snapshot_pages pages;
     struct page_source source;
     struct ramblock_list blocks; /* host pages are the destination's */
+    struct prefetch_plan *plan;  /* lazy */
     bool damage_told;
     uint64_t alive_told_ns;
 };
@@ -73,6 +87,11 @@ static void on_fed(void *arg)
 static void on_loaded(void *arg)
 {
     tell(arg, with_bytes(arg, "loaded"));
+}
+
+static void on_ahead(void *arg)
+{
+    tell(arg, json_pack("{s:s}", "type", "ahead"));
 }
 
 static void on_damage(void *arg, const struct error *why, bool asked_for)
@@ -109,17 +128,33 @@ static void on_turn(void *arg)
     tell(p, json_pack("{s:s}", "type", "alive"));
 }
 
+static void set_number(json_t *o, const char *name, uint64_t value)
+{
+    json_object_set_new(o, name, json_integer((json_int_t)value));
+}
+
 static void tell_resident(struct pager *p, const struct postcopy_result *r)
 {
     json_t *message = with_bytes(p, "resident");
+    struct prefetch_stats hints = {0};
 
-    json_object_set_new(message, "faults", json_integer((json_int_t)r->faults));
-    json_object_set_new(message, "fault_p50_us",
-                        json_integer((json_int_t)r->fault_p50_us));
-    json_object_set_new(message, "fault_p99_us",
-                        json_integer((json_int_t)r->fault_p99_us));
-    json_object_set_new(message, "prefetched_pages",
-                        json_integer((json_int_t)r->prefetched_pages));
+    if (p->plan)
+        prefetch_plan_stats(p->plan, &hints);
+    log_debug("%llu bytes of frames, %llu of index and tables were read",
+              (unsigned long long)snapshot_frames_read_bytes(p->frames),
+              (unsigned long long)(snapshot_frames_total_read(p->frames) -
+                                   snapshot_frames_read_bytes(p->frames)));
+    set_number(message, "faults", r->faults);
+    set_number(message, "fault_p50_us", r->fault_p50_us);
+    set_number(message, "fault_p99_us", r->fault_p99_us);
+    set_number(message, "fault_max_us", r->fault_max_us);
+    set_number(message, "prefetched_pages", r->prefetched_pages);
+    set_number(message, "prefetch_sampled", hints.sampled);
+    set_number(message, "prefetch_unasked", hints.unasked);
+    set_number(message, "near_pages", r->near_pages);
+    set_number(message, "filled_pages", r->filled_pages);
+    json_object_set_new(message, "blocks",
+                        fault_report(&p->blocks, r->blocks));
     tell(p, message);
 }
 
@@ -130,25 +165,75 @@ static int feed_eagerly(struct pager *p, struct postcopy_result *ret,
         .fd = p->socket,
         .source = &p->source,
         .blocks = &p->blocks,
-        .config = snapshot_reader_config(p->reader),
-        .devices = snapshot_reader_devices(p->reader),
-        .ram_section_id = snapshot_reader_ram_section_id(p->reader),
+        .config = snapshot_reader_config(p->facts),
+        .devices = snapshot_reader_devices(p->facts),
+        .ram_section_id = snapshot_reader_ram_section_id(p->facts),
         .zeroed_block = json_path_str(p->feed, "zeroed_block", NULL),
     };
     uint64_t pages = 0;
     int rc = precopy_send(&args, &pages, err);
 
-    *ret = (struct postcopy_result){.prefetched_pages = pages};
+    ret->filled_pages = pages;
     return rc;
 }
 
-static int feed_lazily(struct pager *p, struct postcopy_result *ret,
-                       struct error *err)
+/* The plan is made without hints too: it keeps what is asked for. */
+static int make_plan(struct pager *p, struct error *err)
+{
+    cleanup(hints) struct hints hints = {0};
+    cleanup_free struct prefetch_block *blocks =
+        calloc(MAX(p->blocks.n, 1u), sizeof(*blocks));
+    struct prefetch_args args = {
+        .hints = &hints,
+        .blocks = blocks,
+        .n_blocks = p->blocks.n,
+        .group_pages = PREFETCH_GROUP,
+    };
+    struct error why = ERROR_INIT;
+
+    if (!blocks)
+        return fail_nomem(err);
+    for (uint32_t i = 0; i < p->blocks.n; i++) {
+        const struct ramblock *b = &p->blocks.blocks[i];
+
+        blocks[i].pages = ramblock_pages(b);
+        blocks[i].unit_pages = (uint32_t)(b->host_page_bytes / PAGE_BYTES);
+    }
+    if (json_path_bool(p->feed, "prefetch", true) &&
+        hints_load(p->repository, json_path_str(p->feed, "snapshot", ""),
+                   &hints, &why) < 0)
+        log_warn("no hints are used: %s", why.message);
+    return prefetch_plan_new(&args, &p->plan, err);
+}
+
+/* What a pager saw that took over is only the end of a run. */
+static void store_hints(struct pager *p)
+{
+    struct error why = ERROR_INIT;
+
+    if (json_path_bool(p->feed, "resume", false))
+        return;
+    if (prefetch_plan_store(p->plan, p->repository,
+                            json_path_str(p->feed, "snapshot", ""),
+                            RUN_MIN_PAGES, &why) < 0)
+        log_warn("hints were not kept: %s", why.message);
+}
+
+static uint64_t data_pages(const struct pager *p)
+{
+    const struct snapshot_summary *s = snapshot_reader_summary(p->facts);
+
+    return s->pages_total - MIN(s->pages_total, s->pages_zero);
+}
+
+static int serve_lazily(struct pager *p, struct postcopy_result *ret,
+                        struct error *err)
 {
     struct postcopy_watch watch = {
         .arg = p,
         .fed = on_fed,
         .loaded = on_loaded,
+        .ahead = on_ahead,
         .damage = on_damage,
         .exhausted = on_exhausted,
         .resumed = on_resumed,
@@ -158,19 +243,43 @@ static int feed_lazily(struct pager *p, struct postcopy_result *ret,
         .fd = p->socket,
         .source = &p->source,
         .blocks = &p->blocks,
-        .config = snapshot_reader_config(p->reader),
-        .devices = snapshot_reader_devices(p->reader),
-        .ram_section_id = snapshot_reader_ram_section_id(p->reader),
+        .config = snapshot_reader_config(p->facts),
+        .devices = snapshot_reader_devices(p->facts),
+        .ram_section_id = snapshot_reader_ram_section_id(p->facts),
         .resume = json_path_bool(p->feed, "resume", false),
         .watch = &watch,
+        .frames = p->frames,
+        .plan = p->plan,
+        .prefetch = json_path_bool(p->feed, "prefetch", true),
+        .no_fill = !json_path_bool(p->feed, "fill", true),
+        .max_bandwidth = (uint64_t)json_path_int(p->feed, "max_bandwidth", 0),
+        .settle_ns =
+            (uint64_t)json_path_int(p->feed, "settle_ms", 0) * NS_PER_MS,
+        .head_start_ns =
+            (uint64_t)json_path_int(p->feed, "head_start_ms", 0) * NS_PER_MS,
+        .data_pages = data_pages(p),
     };
 
     return postcopy_serve(&args, ret, err);
 }
 
+static int feed_lazily(struct pager *p, struct postcopy_result *ret,
+                       struct error *err)
+{
+    int rc = make_plan(p, err);
+
+    if (rc < 0)
+        return rc;
+    rc = serve_lazily(p, ret, err);
+    /* Without a fill a run ends when the VM does. */
+    if (rc == 0 || !json_path_bool(p->feed, "fill", true))
+        store_hints(p);
+    return rc;
+}
+
 static int copy_blocks(struct pager *p, struct error *err)
 {
-    const struct ramblock_list *list = snapshot_reader_blocks(p->reader);
+    const struct ramblock_list *list = snapshot_reader_blocks(p->facts);
     const json_t *host_pages = json_path(p->feed, "host_pages");
 
     for (uint32_t i = 0; i < list->n; i++) {
@@ -188,28 +297,47 @@ static int copy_blocks(struct pager *p, struct error *err)
     return 0;
 }
 
+static int serve_assignment(struct pager *p, struct error *err)
+{
+    cleanup_free struct fault_stats *faults = NULL;
+    struct postcopy_result result = {0};
+    int rc = snapshot_pages_init(&p->pages, p->frames, &p->source, err);
+
+    if (rc == 0)
+        rc = copy_blocks(p, err);
+    if (rc < 0)
+        return rc;
+    faults = calloc(p->blocks.n + 1u, sizeof(*faults));
+    if (!faults)
+        return fail_nomem(err);
+    result.blocks = faults;
+    rc = json_path_bool(p->feed, "eager", false)
+             ? feed_eagerly(p, &result, err)
+             : feed_lazily(p, &result, err);
+    if (rc == 0)
+        tell_resident(p, &result);
+    return rc;
+}
+
 static int run_assignment(struct pager *p, struct error *err)
 {
     cleanup(repository) struct repository *repository = NULL;
-    cleanup(snapshot_reader) struct snapshot_reader *reader = NULL;
-    struct postcopy_result result = {0};
+    cleanup(snapshot_frames) struct snapshot_frames *frames = NULL;
     int rc = repository_open(json_path_str(p->feed, "repository", ""),
                              &repository, err);
 
     if (rc == 0)
-        rc = snapshot_reader_open(
-            repository, json_path_str(p->feed, "snapshot", ""), &reader, err);
+        rc = snapshot_frames_open(repository,
+                                  json_path_str(p->feed, "snapshot", ""),
+                                  CACHE_BYTES, &frames, err);
     if (rc < 0)
         return rc;
-    p->reader = reader;
-    p->source = snapshot_pages(reader);
-    rc = copy_blocks(p, err);
-    if (rc == 0)
-        rc = json_path_bool(p->feed, "eager", false)
-                 ? feed_eagerly(p, &result, err)
-                 : feed_lazily(p, &result, err);
-    if (rc == 0)
-        tell_resident(p, &result);
+    p->repository = repository;
+    p->frames = frames;
+    p->facts = snapshot_frames_facts(frames);
+    rc = serve_assignment(p, err);
+    snapshot_pages_release(&p->pages);
+    prefetch_plan_free(p->plan);
     return rc;
 }
 

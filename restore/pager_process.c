@@ -6,6 +6,7 @@
 #include <sys/wait.h>
 
 #include "core/base/clock.h"
+#include "core/base/log.h"
 
 /* Asked later than this, the asker itself was held up. */
 #define LOOK_LIMIT_NS (3 * NS_PER_SEC)
@@ -14,9 +15,11 @@ static _Noreturn void exec_pager(int link, int socket, const char *snapshot)
 {
     char link_text[16];
     char socket_text[16];
+    const char *areas = log_debug_areas();
     char *argv[] = {
-        (char *)"firn", (char *)"pager",  link_text,
-        socket_text,    (char *)snapshot, NULL,
+        (char *)"firn",  (char *)"--debug", (char *)(areas ? areas : ""),
+        (char *)"pager", link_text,         socket_text,
+        (char *)snapshot, NULL,
     };
     sigset_t none;
 

@@ -3,7 +3,9 @@
  *
  * Over a connected socket on which a QEMU with `postcopy-ram` waits: the
  * prologue (header to package), then pages until all have gone, then the end.
- * Runs in the calling thread and one of its own (request_reader).
+ * Runs in the calling thread, which is the only one that writes, and in two of
+ * its own: one reads the return path (request_reader), one the snapshot ahead
+ * of what is sent (page_stock).
  */
 #ifndef FIRN_RESTORE_POSTCOPY_SERVER_H
 #define FIRN_RESTORE_POSTCOPY_SERVER_H
@@ -11,6 +13,7 @@
 #include "core/vm/device_state.h"
 #include "core/vm/machine_config.h"
 #include "core/vm/ramblock.h"
+#include "restore/fault_stats.h"
 #include "restore/page_source.h"
 
 /* What is told while it runs; each may be NULL. From the calling thread. */
@@ -20,6 +23,9 @@ struct postcopy_watch {
     void (*fed)(void *arg);
     /* QEMU accepted all device state (PONG 3): the guest executes now. */
     void (*loaded)(void *arg);
+    /* With a head start: the pages of the hints are there, or its time is
+     * over. Once, behind loaded(). */
+    void (*ahead)(void *arg);
     /* Pages that cannot be had: told once, for the first. `asked_for`: QEMU
      * waits for it. */
     void (*damage)(void *arg, const struct error *why, bool asked_for);
@@ -33,6 +39,9 @@ struct postcopy_watch {
     void (*turn)(void *arg);
 };
 
+struct snapshot_frames;
+struct prefetch_plan;
+
 struct postcopy_args {
     int fd; /* borrowed */
     const struct page_source *source;
@@ -45,13 +54,29 @@ struct postcopy_args {
      * which somebody has asked. */
     bool resume;
     const struct postcopy_watch *watch;
+
+    /* All of these are zero in a restore that reads page by page, in order. */
+    struct snapshot_frames *frames; /* to read ahead from; borrowed */
+    struct prefetch_plan *plan;     /* gets what is asked for; borrowed */
+    bool prefetch;                  /* bring the groups of the plan */
+    bool no_fill;                   /* never send what nobody asked for */
+    uint64_t max_bandwidth;         /* bytes a second of the rest; 0: any */
+    uint64_t settle_ns;             /* all must be there by then; 0: any */
+    uint64_t head_start_ns;         /* ahead() at the latest */
+    uint64_t data_pages;            /* with content, about */
 };
 
 struct postcopy_result {
     uint64_t faults;
     uint64_t fault_p50_us;
     uint64_t fault_p99_us;
-    uint64_t prefetched_pages;
+    uint64_t fault_max_us;
+    uint64_t prefetched_pages; /* by hints */
+    uint64_t near_pages;       /* around pages that were asked for */
+    uint64_t filled_pages;     /* the rest */
+    /* The caller's, one more than there are blocks; NULL: not wanted. The last
+     * is for blocks that the snapshot does not have. */
+    struct fault_stats *blocks;
 };
 
 /*

@@ -41,7 +41,7 @@ static int send_page(struct feed *f, uint32_t block, pgno_t pgno,
                      struct error *err)
 {
     struct page_unit unit = {
-        .turn = PAGE_TURN_LINEAR,
+        .turn = PAGE_TURN_FILL,
         .known = true,
         .block = block,
         .first = pgno,

@@ -188,7 +188,7 @@ static const struct return_path_ops ops = {
     .resume_ack = on_resume_ack,
 };
 
-static void wake_sender(struct request_reader *r)
+void request_reader_wake(struct request_reader *r)
 {
     static const uint64_t one = 1;
 
@@ -210,7 +210,7 @@ static int read_all(struct request_reader *r, struct error *err)
         rc = return_path_decoder_feed(r->decoder, data, n, err);
         if (rc < 0)
             return rc;
-        wake_sender(r);
+        request_reader_wake(r);
     }
 }
 
@@ -225,7 +225,7 @@ static int reader_main(void *arg, struct error *err)
     if (rc < 0)
         error_copy(&r->news.why, &why);
     lock_drop(&r->lock);
-    wake_sender(r);
+    request_reader_wake(r);
     return 0;
 }
 

@@ -52,6 +52,8 @@ void request_reader_stop(struct request_reader *r);
 
 /* Readable when there are news: for poll(). */
 int request_reader_fd(const struct request_reader *r);
+/* Makes that descriptor readable, for news of somebody else. Any thread. */
+void request_reader_wake(struct request_reader *r);
 /* Takes the news, without waiting. One thread. */
 void request_reader_take(struct request_reader *r, struct inbox_news *ret);
 

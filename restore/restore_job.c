@@ -80,6 +80,7 @@ static void take_resident(struct front *f, const json_t *m)
         .fault_p99_us = number(m, "fault_p99_us"),
         .prefetched_pages = number(m, "prefetched_pages"),
         .read_bytes = number(m, "read_bytes"),
+        .report = m,
     };
 
     if (f->args->resident)

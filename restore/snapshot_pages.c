@@ -1,78 +1,76 @@
 #include "restore/page_source.h"
-#include "storage/snapshot_reader.h"
+#include "storage/snapshot_frames.h"
 
-/* How far the neighbourhood of a fault may reach, in pages on each side, and
- * in frames of the pack: one read of 64 KiB brings about so many frames. */
-#define NEAR_PAGES  16u
-#define NEAR_FRAMES 4u
+/* Pages come one at a time here; what is read ahead has its own reader. */
+#define DEPTH 1u
 
 static int get_page(void *arg, uint32_t block, pgno_t pgno, const uint8_t **ret,
                     struct error *err)
 {
-    return snapshot_reader_page(arg, block, pgno, ret, err);
+    const struct snapshot_pages *p = arg;
+    struct page_place place;
+    const uint8_t *frame;
+    uint32_t bytes;
+    bool cached;
+    int rc = snapshot_frames_locate(p->frames, block, pgno, &place, err);
+
+    *ret = NULL;
+    if (rc < 0 || place.zero)
+        return rc;
+    rc = frame_reader_get(p->reader, &place, &frame, &bytes, &cached, err);
+    if (rc < 0)
+        return error_wrap(err, "page %llu of block %u",
+                          (unsigned long long)pgno, block);
+    *ret = frame + (size_t)place.slot * PAGE_BYTES;
+    return 0;
 }
 
 static int next_data(void *arg, uint32_t block, pgno_t from, pgno_t *ret,
                      struct error *err)
 {
-    return snapshot_reader_next_data(arg, block, from, ret, err);
-}
+    const struct snapshot_pages *p = arg;
 
-/* Stored beside `at`, or nothing to read at all. */
-static bool is_near(struct snapshot_reader *reader, uint32_t block, pgno_t pgno,
-                    const struct page_place *at)
-{
-    struct error ignored = ERROR_INIT;
-    struct page_place place;
-
-    if (snapshot_reader_locate(reader, block, pgno, &place, &ignored) < 0)
-        return false;
-    if (place.zero)
-        return true;
-    return place.pack == at->pack && place.frame + NEAR_FRAMES >= at->frame &&
-           place.frame <= at->frame + NEAR_FRAMES;
+    return snapshot_frames_next_data(p->frames, block, from, ret, err);
 }
 
 static void find_near(void *arg, uint32_t block, pgno_t pgno, pgno_t *ret_first,
                       pgno_t *ret_end)
 {
-    struct snapshot_reader *reader = arg;
-    pgno_t pages =
-        ramblock_pages(&snapshot_reader_blocks(reader)->blocks[block]);
-    pgno_t low = pgno > NEAR_PAGES ? pgno - NEAR_PAGES : 0;
-    pgno_t high = MIN(pgno + NEAR_PAGES, pages);
-    struct error ignored = ERROR_INIT;
-    struct page_place at;
+    const struct snapshot_pages *p = arg;
 
-    *ret_first = pgno;
-    *ret_end = pgno + 1;
-    if (snapshot_reader_locate(reader, block, pgno, &at, &ignored) < 0 ||
-        at.zero)
-        return;
-    while (*ret_first > low && is_near(reader, block, *ret_first - 1, &at))
-        (*ret_first)--;
-    while (*ret_end < high && is_near(reader, block, *ret_end, &at))
-        (*ret_end)++;
+    snapshot_frames_around(p->frames, block, pgno, ret_first, ret_end);
 }
 
 static uint64_t read_bytes(void *arg)
 {
-    return snapshot_reader_read_bytes(arg);
+    return snapshot_frames_total_read(((struct snapshot_pages *)arg)->frames);
 }
 
 static uint64_t image_bytes(void *arg)
 {
-    return snapshot_reader_image_bytes(arg);
+    const struct snapshot_pages *p = arg;
+
+    return snapshot_reader_image_bytes(snapshot_frames_facts(p->frames));
 }
 
-struct page_source snapshot_pages(struct snapshot_reader *reader)
+int snapshot_pages_init(struct snapshot_pages *pages,
+                        struct snapshot_frames *frames,
+                        struct page_source *ret, struct error *err)
 {
-    return (struct page_source){
-        .arg = reader,
+    *pages = (struct snapshot_pages){.frames = frames};
+    *ret = (struct page_source){
+        .arg = pages,
         .page = get_page,
         .next_data = next_data,
         .near = find_near,
         .read_bytes = read_bytes,
         .image_bytes = image_bytes,
     };
+    return frame_reader_new(frames, DEPTH, &pages->reader, err);
+}
+
+void snapshot_pages_release(struct snapshot_pages *pages)
+{
+    frame_reader_free(pages->reader);
+    pages->reader = NULL;
 }

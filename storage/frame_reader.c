@@ -45,6 +45,7 @@ struct frame_reader {
     struct range **unused; /* those not in flight */
     unsigned n_unused;
     uint64_t scan; /* how many there were */
+    uint64_t gap_bytes; /* of this one */
 };
 
 int frame_reader_new(struct snapshot_frames *f, unsigned depth,
@@ -375,7 +376,7 @@ static size_t measure_range(struct frame_reader *r,
         uint64_t from = pack_reader_frame_offset(pack, frame);
         uint64_t to = from + pack_reader_frame_stored_bytes(pack, frame);
 
-        if (at > first && (from > end + GAP_BYTES || to - start > RANGE_BYTES))
+        if (at > first && (from > end + r->gap_bytes || to - start > RANGE_BYTES))
             break;
         end = to;
         at = end_of_frame(wants, at, n);
@@ -460,6 +461,7 @@ int frame_reader_scan(struct frame_reader *r, struct frame_want *wants,
     int rc = 0;
 
     r->scan++;
+    r->gap_bytes = scan->exact ? 0 : GAP_BYTES;
     if (!is_sorted(wants, n))
         qsort(wants, n, sizeof(*wants), compare_wants);
     while (at < n && rc == 0) {

@@ -44,6 +44,7 @@ struct snapshot_frames {
     _Atomic(segment_table) **segments;      /* per block */
     _Atomic(struct pack_reader *) *readers; /* per pack */
     _Atomic uint64_t read_bytes;
+    _Atomic uint64_t index_bytes; /* what was read to find pages */
 
     /* protected by `lock` */
     struct lock lock; /* the pool */
@@ -93,6 +94,7 @@ int snapshot_frames_open(struct repository *r, const char *id,
         return rc;
     f->pool[f->n_pool++] = f->first;
     f->n_made = 1;
+    f->index_bytes = snapshot_reader_read_bytes(f->first);
     f->blocks = snapshot_reader_blocks(f->first);
     f->packs = snapshot_reader_packs(f->first, &f->n_packs);
     if (f->n_packs >= 1u << PACK_BITS)
@@ -137,6 +139,12 @@ const struct ramblock_list *
 snapshot_frames_blocks(const struct snapshot_frames *f)
 {
     return f->blocks;
+}
+
+const struct snapshot_reader *
+snapshot_frames_facts(const struct snapshot_frames *f)
+{
+    return f->first;
 }
 
 /* ---- The pool ---- */
@@ -212,20 +220,48 @@ static int look_up(struct snapshot_reader *s, uint32_t block, pgno_t first,
     return 0;
 }
 
+/* One of the pool, or a new one; *ret_before is what it has read so far. */
+static int borrow_reader(struct snapshot_frames *f, struct snapshot_reader **ret,
+                         uint64_t *ret_before, struct error *err)
+{
+    struct snapshot_reader *s = take_from_pool(f);
+
+    *ret_before = 0;
+    if (s) {
+        *ret_before = snapshot_reader_read_bytes(s);
+    } else {
+        int rc = snapshot_reader_open(f->repository, f->id, &s, err);
+
+        if (rc < 0) {
+            give_to_pool(f, NULL);
+            return rc;
+        }
+    }
+    *ret = s;
+    return 0;
+}
+
+static void return_reader(struct snapshot_frames *f, struct snapshot_reader *s,
+                          uint64_t before)
+{
+    f->index_bytes += snapshot_reader_read_bytes(s) - before;
+    give_to_pool(f, s);
+}
+
 static int fill_table(struct snapshot_frames *f, uint32_t block, uint64_t segno,
                       uint64_t *table, struct error *err)
 {
-    struct snapshot_reader *s = take_from_pool(f);
     pgno_t first = segno * SEGMENT_PAGES;
     pgno_t end =
         MIN(first + SEGMENT_PAGES, ramblock_pages(&f->blocks->blocks[block]));
-    int rc = 0;
+    struct snapshot_reader *s;
+    uint64_t before;
+    int rc = borrow_reader(f, &s, &before, err);
 
-    if (!s)
-        rc = snapshot_reader_open(f->repository, f->id, &s, err);
-    if (rc == 0)
-        rc = look_up(s, block, first, end, table, err);
-    give_to_pool(f, s);
+    if (rc < 0)
+        return rc;
+    rc = look_up(s, block, first, end, table, err);
+    return_reader(f, s, before);
     return rc;
 }
 
@@ -273,6 +309,54 @@ int snapshot_frames_locate(struct snapshot_frames *f, uint32_t block,
     if (rc < 0)
         return rc;
     place_of(table[pgno % SEGMENT_PAGES], ret);
+    return 0;
+}
+
+/* The first page with content from `from` on by the snapshot's own index:
+ * segments that are all zero are stepped over, and cost no table. */
+static int skip_empty(struct snapshot_frames *f, uint32_t block, pgno_t from,
+                      pgno_t *ret, struct error *err)
+{
+    struct snapshot_reader *s;
+    uint64_t before;
+    int rc = borrow_reader(f, &s, &before, err);
+
+    if (rc < 0)
+        return rc;
+    rc = snapshot_reader_next_data(s, block, from, ret, err);
+    return_reader(f, s, before);
+    return rc;
+}
+
+int snapshot_frames_next_data(struct snapshot_frames *f, uint32_t block,
+                              pgno_t from, pgno_t *ret, struct error *err)
+{
+    pgno_t n;
+
+    if (block >= f->blocks->n)
+        return fail(err, ERR_INVALID, "there is no block %u", block);
+    n = ramblock_pages(&f->blocks->blocks[block]);
+    while (from < n) {
+        uint64_t segno = from / SEGMENT_PAGES;
+        const uint64_t *table = f->segments[block][segno];
+        int rc = 0;
+
+        if (!table)
+            rc = skip_empty(f, block, from, &from, err);
+        if (rc == 0 && !table && from < n)
+            rc = load_segment(f, block, from / SEGMENT_PAGES, &table, err);
+        if (rc < 0)
+            return rc;
+        if (from >= n)
+            break;
+        do {
+            if (table[from % SEGMENT_PAGES] != 0) {
+                *ret = MIN(from, n);
+                return 0;
+            }
+        } while (++from % SEGMENT_PAGES != 0);
+    }
+    *ret = n;
     return 0;
 }
 
@@ -338,6 +422,7 @@ int snapshot_frames_pack(struct snapshot_frames *f, uint32_t number,
                    ? fail(err, ERR_CORRUPT, "pack '%s' is missing",
                           f->packs[number].id)
                    : rc;
+    f->index_bytes += pack_reader_read_bytes(reader);
     if (!atomic_compare_exchange_strong_explicit(&f->readers[number], &none,
                                                  reader, memory_order_seq_cst,
                                                  memory_order_seq_cst)) {
@@ -361,4 +446,9 @@ void snapshot_frames_count_read(struct snapshot_frames *f, uint64_t bytes)
 uint64_t snapshot_frames_read_bytes(struct snapshot_frames *f)
 {
     return f->read_bytes;
+}
+
+uint64_t snapshot_frames_total_read(struct snapshot_frames *f)
+{
+    return f->read_bytes + f->index_bytes;
 }

@@ -26,11 +26,21 @@ snapshot_frames_summary(const struct snapshot_frames *f);
 const struct ramblock_list *
 snapshot_frames_blocks(const struct snapshot_frames *f);
 
+/* The same as a reader, for what else it tells (machine, devices); not for
+ * pages. Borrowed. */
+const struct snapshot_reader *
+snapshot_frames_facts(const struct snapshot_frames *f);
+
 /* Any thread. The first page of a segment (2 MiB) looks all of it up, later
  * ones cost a load. */
 int snapshot_frames_locate(struct snapshot_frames *f, uint32_t block,
                            pgno_t pgno, struct page_place *ret,
                            struct error *err) NODISCARD;
+/* First page at or behind `from` of this block that is not zero; the block's
+ * page count if none is left. Any thread. */
+int snapshot_frames_next_data(struct snapshot_frames *f, uint32_t block,
+                              pgno_t from, pgno_t *ret,
+                              struct error *err) NODISCARD;
 /* Pages around `pgno` that lie in the same frame, side by side and in order:
  * from *ret_first to *ret_end, `pgno` included. Any thread. */
 void snapshot_frames_around(struct snapshot_frames *f, uint32_t block,
@@ -38,6 +48,8 @@ void snapshot_frames_around(struct snapshot_frames *f, uint32_t block,
 
 /* Read from packs so far, by all readers. */
 uint64_t snapshot_frames_read_bytes(struct snapshot_frames *f);
+/* The same with the snapshot object, the index and the tables of packs. */
+uint64_t snapshot_frames_total_read(struct snapshot_frames *f);
 
 struct frame_reader;
 
@@ -69,6 +81,9 @@ struct frame_scan {
     void *arg;
     /* ready() may be shown pages where they were read, until it returns. */
     bool views;
+    /* Nothing is read that is not wanted, not even a small gap: it will be
+     * wanted another time, or was before. */
+    bool exact;
     /* Some wants are there, side by side in the sorted array. Negative: ends
      * the scan, unless it is 0. */
     int (*ready)(void *arg, const struct frame_want *wants, size_t n,

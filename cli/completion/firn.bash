@@ -45,6 +45,7 @@ _firn()
         ;;
     --mode) list="auto stream background" ;;
     --on-error) list="hang kill" ;;
+    --prefetch | --fill) list="on off" ;;
     *)
         case $cur in
         -*) list=$(_firn_options "$command") ;;

@@ -16,6 +16,11 @@ void log_configure(enum log_level level, const char *debug_areas)
     debug_list = debug_areas;
 }
 
+const char *log_debug_areas(void)
+{
+    return debug_list;
+}
+
 static bool area_listed(const char *area)
 {
     size_t len = strlen(area);

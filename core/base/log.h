@@ -26,6 +26,8 @@ enum log_level {
  */
 void log_configure(enum log_level level, const char *debug_areas);
 
+/* The areas of log_configure(), for a program that is started; NULL: none. */
+const char *log_debug_areas(void);
 bool log_enabled(enum log_level level, const char *area);
 
 void log_write(enum log_level level, const char *area, const char *fmt, ...)

@@ -14,7 +14,7 @@
 #include "core/host/uffd.h"
 #include "restore/uffd/address_map.h"
 #include "restore/uffd/gate.h"
-#include "restore/uffd/page_marks.h"
+#include "restore/prefetch/page_marks.h"
 
 /* How much is placed behind one passage of the gate: some 20 us. */
 #define SPACE_STEP_BYTES (64u << 10)

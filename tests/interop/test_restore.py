@@ -27,7 +27,7 @@ def lazily(version):
     running, resident = events["running"], events["resident"]
     assert running["read_bytes"] < running["image_bytes"] / 4, running
     assert resident["elapsed_ms"] >= running["elapsed_ms"], events
-    assert resident["prefetched_pages"] > 10000, resident
+    assert resident["filled_pages"] > 10000, resident
     assert resident["faults"] > 0, resident
     assert resident["fault_p50_us"] <= resident["fault_p99_us"], resident
     with taken.back() as guest:

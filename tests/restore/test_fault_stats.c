@@ -58,6 +58,24 @@ static void the_longest_time_there_is_has_a_bucket(void **state)
     assert_true(fault_stats_percentile_us(&s, 99) >= UINT64_MAX / 1000);
 }
 
+static void the_slowest_is_kept_and_powers_count_all(void **state)
+{
+    struct fault_stats s = {0};
+    uint64_t powers[FAULT_STATS_POWERS];
+
+    fault_stats_add(&s, 500);
+    fault_stats_add(&s, 1000);
+    fault_stats_add(&s, 70000);
+    fault_stats_add(&s, 100000);
+    fault_stats_add(&s, UINT64_C(5000000000));
+    fault_stats_powers(&s, powers);
+    assert_int_equal(s.max_us, 5000000);
+    assert_int_equal(powers[0], 1);
+    assert_int_equal(powers[1], 1);
+    assert_int_equal(powers[7], 2);  /* 64 to 127 us */
+    assert_int_equal(powers[23], 1); /* 4.2 to 8.4 s */
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -66,6 +84,7 @@ int main(void)
         cmocka_unit_test(one_slow_fault_in_a_hundred_is_the_p99_only_beyond_it),
         cmocka_unit_test(long_times_are_exact_to_six_percent),
         cmocka_unit_test(the_longest_time_there_is_has_a_bucket),
+        cmocka_unit_test(the_slowest_is_kept_and_powers_count_all),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -78,7 +78,7 @@ static void ask(struct fixture *f, const char *idstr, uint64_t page,
 /* Takes up to `n` units and tells what they were. */
 static const char *story(struct fixture *f, unsigned n)
 {
-    static const char *const turns[] = {"none", "urgent", "near", "linear"};
+    static const char *const turns[] = {"none", "urgent", "prefetch", "near", "fill"};
     struct error err = ERROR_INIT;
 
     f->story[0] = '\0';
@@ -105,9 +105,9 @@ static void the_background_is_every_data_page_once_in_order(void **state)
     page_queue_release_background(f->queue);
 
     assert_string_equal(story(f, 99),
-                        "linear a1+1, linear a2+1, linear a3+1, linear a5+1, "
-                        "linear a6+1, linear a7+1, linear b1+1, linear b2+1, "
-                        "linear b3+1");
+                        "fill a1+1, fill a2+1, fill a3+1, fill a5+1, "
+                        "fill a6+1, fill a7+1, fill b1+1, fill b2+1, "
+                        "fill b3+1");
     assert_true(page_queue_background_done(f->queue));
     assert_int_equal(page_queue_data_units(f->queue), 9);
 }
@@ -127,10 +127,10 @@ static void a_request_overtakes_the_background(void **state)
     struct fixture *f = *state;
 
     page_queue_release_background(f->queue);
-    assert_string_equal(story(f, 1), "linear a1+1");
+    assert_string_equal(story(f, 1), "fill a1+1");
     ask(f, "b", 3, 1);
 
-    assert_string_equal(story(f, 2), "urgent b3+1, linear a2+1");
+    assert_string_equal(story(f, 2), "urgent b3+1, fill a2+1");
 }
 
 static void a_page_asked_for_twice_is_handed_out_once(void **state)
@@ -153,10 +153,10 @@ static void a_page_asked_for_is_not_in_the_background_again(void **state)
     ask(f, "a", 2, 1);
     page_queue_release_background(f->queue);
 
-    assert_string_equal(story(f, 4), "urgent a2+1, linear a1+1, linear a3+1, "
-                                     "linear a5+1");
-    assert_string_equal(story(f, 99), "linear a6+1, linear a7+1, linear b1+1, "
-                                      "linear b2+1, linear b3+1");
+    assert_string_equal(story(f, 4), "urgent a2+1, fill a1+1, fill a3+1, "
+                                     "fill a5+1");
+    assert_string_equal(story(f, 99), "fill a6+1, fill a7+1, fill b1+1, "
+                                      "fill b2+1, fill b3+1");
     assert_int_equal(page_queue_data_units(f->queue), 9);
 }
 
@@ -215,9 +215,9 @@ static void neighbours_go_before_the_rest(void **state)
     page_queue_set_near(f->queue, 0, 4, 7);
 
     assert_string_equal(story(f, 4),
-                        "near a5+1, near a6+1, linear a1+1, linear a2+1");
+                        "near a5+1, near a6+1, fill a1+1, fill a2+1");
     /* The linear pass meets the pages of the window, but sends them no more. */
-    assert_string_equal(story(f, 2), "linear a3+1, linear a7+1");
+    assert_string_equal(story(f, 2), "fill a3+1, fill a7+1");
     story(f, 99);
     assert_int_equal(page_queue_data_units(f->queue), 9);
 }
@@ -240,8 +240,8 @@ static void a_huge_host_page_is_one_unit(void **state)
     ask(f, "a", 10, 1);
     page_queue_release_background(f->queue);
 
-    assert_string_equal(story(f, 2), "urgent a8+8, linear a0+8");
-    assert_string_equal(story(f, 99), "linear b1+1, linear b2+1, linear b3+1");
+    assert_string_equal(story(f, 2), "urgent a8+8, fill a0+8");
+    assert_string_equal(story(f, 99), "fill b1+1, fill b2+1, fill b3+1");
     assert_int_equal(page_queue_data_units(f->queue), 5);
 }
 
@@ -308,7 +308,7 @@ static void a_withdrawn_page_is_never_handed_out(void **state)
     ask(f, "a", 2, 1);
     page_queue_release_background(f->queue);
 
-    assert_string_equal(story(f, 2), "linear a1+1, linear a3+1");
+    assert_string_equal(story(f, 2), "fill a1+1, fill a3+1");
     story(f, 99);
     assert_int_equal(page_queue_data_units(f->queue), 9);
 }
@@ -410,6 +410,55 @@ static void a_damaged_index_ends_next_with_its_error(void **state)
     assert_int_equal(u.first, 6);
 }
 
+/* Frames. */
+
+static void requests_of_one_frame_go_together(void **state)
+{
+    struct fixture *f = *state;
+    struct page_unit u;
+
+    ask(f, "a", 1, 1);
+    ask(f, "b", 2, 1);
+    ask(f, "a", 3, 1);
+    ask(f, "a", 6, 1);
+    assert_string_equal(story(f, 1), "urgent a1+1");
+
+    assert_true(page_queue_next_among(f->queue, 0, 0, 4, &u));
+    assert_int_equal(u.first, 3);
+    assert_int_equal(u.turn, PAGE_TURN_URGENT);
+    assert_int_equal(u.asked_ns, 77);
+    assert_false(page_queue_next_among(f->queue, 0, 0, 4, &u));
+    /* The others keep their order, and what went ahead does not come again. */
+    assert_string_equal(story(f, 99), "urgent b2+1, urgent a6+1");
+    assert_false(page_queue_has_urgent(f->queue));
+}
+
+static void requests_that_all_went_ahead_leave_nothing_urgent(void **state)
+{
+    struct fixture *f = *state;
+    struct page_unit u;
+
+    ask(f, "a", 3, 1);
+    assert_true(page_queue_next_among(f->queue, 0, 0, 4, &u));
+    assert_false(page_queue_has_urgent(f->queue));
+    assert_string_equal(story(f, 99), "");
+}
+
+static void a_page_that_others_bring_is_taken_once(void **state)
+{
+    struct fixture *f = *state;
+    struct page_unit u;
+
+    assert_false(page_queue_taken(f->queue, 0, 5));
+    assert_true(page_queue_take(f->queue, 0, 5, PAGE_TURN_PREFETCH, &u));
+    assert_int_equal(u.turn, PAGE_TURN_PREFETCH);
+    assert_int_equal(u.first, 5);
+    assert_true(page_queue_taken(f->queue, 0, 5));
+    assert_false(page_queue_take(f->queue, 0, 5, PAGE_TURN_FILL, &u));
+    ask(f, "a", 5, 1);
+    assert_string_equal(story(f, 99), "");
+}
+
 #define T(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
@@ -439,6 +488,9 @@ int main(void)
         T(more_requests_than_threads_could_make_are_refused),
         T(host_pages_of_a_gigabyte_are_refused_with_a_way_out),
         T(a_damaged_index_ends_next_with_its_error),
+        T(requests_of_one_frame_go_together),
+        T(requests_that_all_went_ahead_leave_nothing_urgent),
+        T(a_page_that_others_bring_is_taken_once),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -223,7 +223,7 @@ static void a_vm_that_asks_for_nothing_gets_every_data_page_once(void **state)
     assert_int_equal(f->n_fed, 1);
     assert_int_equal(f->n_loaded, 1);
     assert_int_equal(f->result.faults, 0);
-    assert_int_equal(f->result.prefetched_pages, 34);
+    assert_int_equal(f->result.filled_pages, 34);
 }
 
 static void before_the_devices_are_loaded_only_requests_are_served(void **state)
@@ -250,7 +250,7 @@ static void before_the_devices_are_loaded_only_requests_are_served(void **state)
     fake_shut(&f->d, 0);
     assert_int_equal(finish(f), 0);
     assert_int_equal(f->result.faults, 3);
-    assert_int_equal(f->result.prefetched_pages, 32);
+    assert_int_equal(f->result.filled_pages, 32);
 }
 
 static void neighbours_follow_the_page_asked_for(void **state)
@@ -369,6 +369,24 @@ static void a_damaged_page_is_never_sent_and_all_others_are(void **state)
     assert_int_equal(f->n_asked_for, 1);
     assert_int_equal(f->n_exhausted, 1);
     assert_int_equal(f->lost, 1);
+}
+
+static void a_lost_page_that_is_asked_for_later_is_told(void **state)
+{
+    struct fixture *f = *state;
+
+    damage_at(f, 0, 17);
+    load(f);
+    while (!f->is_exhausted)
+        continue;
+    fake_ask(&f->d, "pc.ram", 17, 1);
+    fake_ask(&f->d, "pc.ram", 20, 1);
+    fake_await_page(&f->d, "pc.ram", 20);
+    fake_release(&f->d);
+
+    assert_int_equal(finish(f), ERR_CORRUPT);
+    assert_int_equal(f->n_damage, 2);
+    assert_int_equal(f->n_asked_for, 1);
 }
 
 static void damage_in_a_huge_page_loses_it_whole(void **state)
@@ -620,6 +638,7 @@ int main(void)
         T(a_block_unknown_to_the_snapshot_is_zero),
         T(huge_host_pages_come_whole),
         T(a_damaged_page_is_never_sent_and_all_others_are),
+        T(a_lost_page_that_is_asked_for_later_is_told),
         T(damage_in_a_huge_page_loses_it_whole),
         T(a_damaged_index_loses_only_pages_that_cannot_be_had),
         T(a_socket_cut_at_any_page_ends_the_server),

@@ -5,8 +5,8 @@
  * them with the memory of the client is the gate (gate.h), not the bit. So the
  * words are plain atomic words. The caller owns the struct.
  */
-#ifndef FIRN_RESTORE_UFFD_PAGE_MARKS_H
-#define FIRN_RESTORE_UFFD_PAGE_MARKS_H
+#ifndef FIRN_RESTORE_PREFETCH_PAGE_MARKS_H
+#define FIRN_RESTORE_PREFETCH_PAGE_MARKS_H
 
 #include <stdatomic.h>
 
