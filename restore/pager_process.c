@@ -16,13 +16,18 @@ static _Noreturn void exec_pager(int link, int socket, const char *snapshot)
     char link_text[16];
     char socket_text[16];
     const char *areas = log_debug_areas();
-    char *argv[] = {
-        (char *)"firn",  (char *)"--debug", (char *)(areas ? areas : ""),
-        (char *)"pager", link_text,         socket_text,
-        (char *)snapshot, NULL,
-    };
+    char *argv[8] = {(char *)"firn"};
+    size_t n = 1;
     sigset_t none;
 
+    if (areas) {
+        argv[n++] = (char *)"--debug";
+        argv[n++] = (char *)areas;
+    }
+    argv[n++] = (char *)"pager";
+    argv[n++] = link_text;
+    argv[n++] = socket_text;
+    argv[n] = (char *)snapshot;
     snprintf(link_text, sizeof(link_text), "%d", link);
     snprintf(socket_text, sizeof(socket_text), "%d", socket);
     sigemptyset(&none);

@@ -377,6 +377,7 @@ static void a_lost_page_that_is_asked_for_later_is_told(void **state)
 
     damage_at(f, 0, 17);
     load(f);
+    fake_await_page(&f->d, "rom", 5);
     while (!f->is_exhausted)
         continue;
     fake_ask(&f->d, "pc.ram", 17, 1);
