@@ -175,10 +175,9 @@ static int over_budget(struct cli *cli, const struct snapshot_options *o,
 }
 
 /* The snapshot is safe, what a hook was to do with it is not done. */
-static int hook_failed(struct cli *cli, const struct taking *t,
+static int hook_failed(const struct taking *t,
                        const struct snapshot_summary *s, struct error *err)
 {
-    cli->error_told = true;
     return fail(err, ERR_PARTIAL, "snapshot %s is complete, but %.500s", s->id,
                 t->hooks.late.message);
 }
@@ -218,7 +217,7 @@ static int capture(struct cli *cli, const struct snapshot_options *o,
         return rc;
     rc = print_result(cli, t, &summary, &outcome, err);
     if (rc == 0 && t->hooks.late.code)
-        rc = hook_failed(cli, t, &summary, err);
+        rc = hook_failed(t, &summary, err);
     else if (rc == 0 && outcome.over_budget)
         rc = over_budget(cli, o, &summary, err);
     snapshot_outcome_release(&outcome);

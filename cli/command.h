@@ -15,12 +15,14 @@
 struct cli {
     const char *program;   /* argv[0], for hints */
     const char *repo_path; /* --repo, FIRN_REPOSITORY, config; NULL: none */
+    bool repo_named;       /* by --repo */
     bool json;
     bool quiet;
     int verbose;
     struct stopper *stop; /* SIGINT, SIGTERM */
     bool error_told;      /* set by a command: its last JSON object says what
                              is wrong, an error object would be one too many */
+    bool told;              /* set by a command: nothing at all is left to say */
 };
 
 /*
@@ -46,7 +48,7 @@ int cli_open_repository(struct cli *cli, struct repository **ret,
                         struct error *err) NODISCARD;
 
 extern const struct command cmd_init, cmd_snapshot, cmd_list, cmd_show, cmd_diff,
-    cmd_restore, cmd_pager, cmd_serve, cmd_import, cmd_export, cmd_check,
+    cmd_restore, cmd_run, cmd_pager, cmd_serve, cmd_import, cmd_export, cmd_check,
     cmd_doctor, cmd_version, cmd_forget, cmd_prune;
 
 #endif

@@ -20,7 +20,8 @@ static const struct command *const commands[] = {
     &cmd_init,   &cmd_snapshot, &cmd_list,   &cmd_show,
     &cmd_diff,   &cmd_restore,  &cmd_serve,  &cmd_import,
     &cmd_export, &cmd_check,    &cmd_forget, &cmd_prune,
-    &cmd_doctor, &cmd_version,  &cmd_pager,  NULL,
+    &cmd_run,    &cmd_doctor,   &cmd_version, &cmd_pager,
+    NULL,
 };
 
 struct globals {
@@ -204,6 +205,7 @@ static int run(struct cli *cli, int argc, char **argv, struct error *err)
     *cli = (struct cli){
         .program = argv[0],
         .repo_path = g.repo,
+        .repo_named = g.repo != NULL,
         .json = g.json,
         .quiet = g.quiet,
         .verbose = g.verbose,
@@ -232,6 +234,8 @@ static int run(struct cli *cli, int argc, char **argv, struct error *err)
 /* The last line on stdout, for programs; the text on stderr, for people. */
 static void print_error(const struct cli *cli, const struct error *why)
 {
+    if (cli->told)
+        return;
     if (cli->json && !cli->error_told) {
         struct error ignored;
 

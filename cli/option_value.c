@@ -136,9 +136,9 @@ static int parse_uint(const char *text, uint64_t *ret, struct error *err)
 
 static int parse_on_off(const char *text, bool *ret, struct error *err)
 {
-    if (strcmp(text, "on") != 0 && strcmp(text, "off") != 0)
+    *ret = strcmp(text, "on") == 0 || strcmp(text, "yes") == 0;
+    if (!*ret && strcmp(text, "off") != 0 && strcmp(text, "no") != 0)
         return fail(err, ERR_USAGE, "'%s' is neither 'on' nor 'off'", text);
-    *ret = strcmp(text, "on") == 0;
     return 0;
 }
 
@@ -272,10 +272,37 @@ static int set(const struct option_spec *spec, const char *text, void *at,
     return fail(err, ERR_INVALID, "option '--%s' is of no kind", spec->name);
 }
 
+int option_value_read(const struct option_spec *spec, const char *text,
+                      void *values, struct error *err)
+{
+    return set(spec, text, (char *)values + spec->offset, err);
+}
+
+int option_value_check(const struct option_spec *spec, const char *text,
+                       struct error *err)
+{
+    union {
+        bool flag;
+        const char *string;
+        uint64_t number;
+        int choice;
+        json_t *tags;
+        struct option_list list;
+    } value = {0};
+    int rc;
+
+    if (spec->kind == OPTION_FLAG)
+        return parse_on_off(text, &value.flag, err);
+    rc = set(spec, text, &value, err);
+    if (spec->kind == OPTION_TAG)
+        json_decref(value.tags);
+    return rc;
+}
+
 int option_value_set(const struct option_spec *spec, const char *text,
                      void *values, struct error *err)
 {
-    int rc = set(spec, text, (char *)values + spec->offset, err);
+    int rc = option_value_read(spec, text, values, err);
 
     if (rc < 0)
         error_wrap(err, "option '--%s'", spec->name);

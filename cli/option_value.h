@@ -14,4 +14,12 @@ bool option_kind_takes_value(enum option_kind kind);
 int option_value_set(const struct option_spec *spec, const char *text,
                      void *values, struct error *err) NODISCARD;
 
+/* The same for a place that has another name for it: no name in the error. */
+int option_value_read(const struct option_spec *spec, const char *text,
+                      void *values, struct error *err) NODISCARD;
+
+/* Would it be taken? A flag is asked for "yes" or "no". */
+int option_value_check(const struct option_spec *spec, const char *text,
+                       struct error *err) NODISCARD;
+
 #endif

@@ -11,7 +11,7 @@
 
 enum option_kind {
     OPTION_FLAG = 1, /* bool */
-    OPTION_ON_OFF,   /* bool, "on" or "off" */
+    OPTION_ON_OFF,   /* bool, "on" or "off"; "yes" or "no" */
     OPTION_STRING,   /* const char *, borrowed from argv */
     OPTION_UINT,     /* uint64_t */
     OPTION_SIZE,     /* uint64_t bytes: 64K, 1.5G, 100M (powers of 1024) */

@@ -41,6 +41,18 @@ void clock_format_utc(uint64_t realtime_ns, char text[static 32])
         snprintf(text, 32, "-");
 }
 
+bool clock_parse_utc(const char *text, uint64_t *ret_realtime_ns)
+{
+    struct tm tm = {0};
+    const char *end = strptime(text, "%Y-%m-%dT%H:%M:%SZ", &tm);
+    time_t secs = end && !*end ? timegm(&tm) : -1;
+
+    if (secs < 0)
+        return false;
+    *ret_realtime_ns = (uint64_t)secs * NS_PER_SEC;
+    return true;
+}
+
 int clock_poll_ms(uint64_t deadline_ns)
 {
     const uint64_t hour_ms = 3600 * 1000;

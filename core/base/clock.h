@@ -25,6 +25,9 @@ uint64_t clock_realtime_ns(void);
 /* "2026-11-21T13:34:58Z" of a real time; `text` holds at least 32 bytes. */
 void clock_format_utc(uint64_t realtime_ns, char text[static 32]);
 
+/* Back from that text, to the second; false when it is none. */
+bool clock_parse_utc(const char *text, uint64_t *ret_realtime_ns);
+
 /*
  * Milliseconds from now until `deadline_ns` (monotonic), for poll(2): at least
  * 0, at most one hour; `deadline_ns` 0 means no deadline and gives -1.

@@ -108,3 +108,21 @@ int error_exit_status(int code)
 {
     return code == 0 ? 0 : codes[find(code)].exit_status;
 }
+
+int error_code_find(const char *name)
+{
+    for (size_t i = 0; i < ARRAY_LEN(codes); i++) {
+        if (strcmp(codes[i].name, name) == 0)
+            return codes[i].code;
+    }
+    return ERR_IO;
+}
+
+int error_status_code(int exit_status)
+{
+    for (size_t i = 0; i < ARRAY_LEN(codes); i++) {
+        if (codes[i].exit_status == exit_status)
+            return codes[i].code;
+    }
+    return ERR_IO;
+}

@@ -89,5 +89,9 @@ int error_copy(struct error *to, const struct error *from);
 const char *error_code_name(int code);
 const char *error_code_sentence(int code);
 int error_exit_status(int code);
+/* The way back, for what another process of ours told: the code of a name, the
+ * first code of an exit status. ERR_IO for what is not known. */
+int error_code_find(const char *name);
+int error_status_code(int exit_status);
 
 #endif

@@ -62,6 +62,7 @@ static int open_input(const struct child_args *args, int *ret_fd,
 
 struct plan {
     const struct child_args *args;
+    const char *program;
     char *const *environment;
     int input_fd;
     int failure_fd;
@@ -104,7 +105,7 @@ static _Noreturn void become(const struct plan *p)
     default_signals();
     /* The parent may have died before it asked to be told. */
     if (getppid() == p->parent && place_files(p) == 0)
-        execve(p->args->argv[0], (char *const *)p->args->argv, p->environment);
+        execve(p->program, (char *const *)p->args->argv, p->environment);
     why = errno;
     if (write(p->failure_fd, &why, sizeof(why)) < 0) {
         /* The parent is gone. */
@@ -152,7 +153,7 @@ static int start(struct plan *p, struct child *ret, struct error *err)
     if (pid < 0)
         rc = fail_errno(err, ERR_IO, "fork failed");
     else
-        rc = adopt(pid, failure[0], p->args->argv[0], ret, err);
+        rc = adopt(pid, failure[0], p->program, ret, err);
     close(failure[0]);
     return rc;
 }
@@ -162,7 +163,9 @@ int child_start(const struct child_args *args, struct child *ret,
 {
     cleanup_close int input_fd = -1;
     cleanup_free char **environment = NULL;
-    struct plan plan = {.args = args};
+    struct plan plan = {.args = args,
+                        .program = args->program ? args->program
+                                                 : args->argv[0]};
     int rc = join_environment(args->environment, &environment, err);
 
     *ret = CHILD_NONE;

@@ -22,7 +22,8 @@ struct child {
 #define CHILD_NONE ((struct child){.fd = -1})
 
 struct child_args {
-    const char *const *argv;        /* argv[0] is a path; ends with NULL */
+    const char *program;            /* path; NULL: argv[0] is it */
+    const char *const *argv;        /* ends with NULL */
     const char *const *environment; /* "NAME=value" beside ours, or NULL */
     const void *input;              /* what it reads on stdin; NULL: nothing */
     size_t input_len;

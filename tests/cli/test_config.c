@@ -1,9 +1,4 @@
-#include <stdarg.h>
-#include <stddef.h>
-#include <setjmp.h>
-#include <stdint.h>
-#include <cmocka.h>
-#undef fail
+#include "tests/fakes/assert_error.h"
 
 #include <sys/stat.h>
 #include <unistd.h>
@@ -12,15 +7,15 @@
 
 static void expect_repository(const char *text, const char *expected)
 {
-    char *found = (char *)"untouched";
+    struct config c;
     struct error err;
 
-    assert_int_equal(config_parse(text, "config", &found, &err), 0);
+    assert_ok(config_parse(text, "config", &c, &err), &err);
     if (expected)
-        assert_string_equal(found, expected);
+        assert_string_equal(c.repository, expected);
     else
-        assert_null(found);
-    free(found);
+        assert_null(c.repository);
+    config_release(&c);
 }
 
 static void a_line_names_the_repository(void **state)
@@ -51,17 +46,105 @@ static void what_makes_no_sense_is_named_with_its_line(void **state)
         {"repository = \n", "config:1: 'repository' has no value"},
         {"repository = a/b\n", "config:1: 'a/b' is not an absolute path"},
         {"=/a\n", "config:1: unknown key ''"},
+        {"jobs = x\n", "config:1: 'jobs': 'x' is no number"},
+        {"socket = /a\n", "config:1: unknown key 'socket'"},
+        {"[vm a\n", "config:1: '[vm a' has no ']'"},
+        {"[]\n", "config:1: unknown section ''"},
+        {"[vms a]\n", "config:1: unknown section 'vms'"},
+        {"[vm]\n", "config:1: a section [vm NAME] needs the name"},
+        {"[defaults x]\n", "config:1: unknown section 'defaults'"},
+        {"[vm a]\nsocket = /a\n[defaults]\n", "config:3: [defaults] must"},
+        {"[vm a]\nsocket = /a\n\n[vm a]\n",
+         "config:4: VM 'a' has a section already, in line 1"},
+        {"\n[vm a]\nevery = 1h\n", "config:2: VM 'a' has no 'socket'"},
+        {"[defaults]\nevery = often\n", "config:2: 'every': 'often'"},
+        {"[defaults]\nmode = slow\n", "config:2: 'mode': 'slow' is none of"},
+        {"[defaults]\nverify = maybe\n", "config:2: 'verify': 'maybe' is"},
+        {"[defaults]\ntag = x\n", "config:2: 'tag': 'x' is no tag"},
+        {"[defaults]\nkeep-last = -1\n", "config:2: 'keep-last': '-1'"},
+        {"[defaults]\nkeep-forever = 1\n", "config:2: unknown key"},
+        {"[defaults]\nqmp = /a\n", "config:2: unknown key 'qmp'"},
+        {"[defaults]\nname = a\n", "config:2: unknown key 'name'"},
     };
 
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
-        char *found = NULL;
+        struct config c;
         struct error err;
 
-        assert_int_equal(config_parse(cases[i].text, "config", &found, &err),
-                         ERR_USAGE);
-        assert_non_null(strstr(err.message, cases[i].message));
-        assert_null(found);
+        assert_error(config_parse(cases[i].text, "config", &c, &err), &err,
+                     ERR_USAGE, cases[i].message);
+        config_release(&c);
     }
+}
+
+static void a_slip_gets_a_suggestion(void **state)
+{
+    struct config c;
+    struct error err;
+
+    assert_int_equal(
+        config_parse("[defaults]\nmax-downtme = 1s\n", "c", &c, &err),
+        ERR_USAGE);
+    assert_string_equal(err.hint, "did you mean 'max-downtime'?");
+    config_release(&c);
+}
+
+static const char *word_value(const struct config_words *words,
+                              const char *name, size_t skip)
+{
+    for (size_t i = 0; i < words->n; i++) {
+        if (strcmp(words->items[i].spec->name, name) == 0 && skip-- == 0)
+            return words->items[i].value;
+    }
+    return NULL;
+}
+
+static void a_vm_has_the_defaults_unless_it_says_otherwise(void **state)
+{
+    static const char text[] = "jobs = 4\n"
+                               "max-duration = 30m\n"
+                               "[defaults]\n"
+                               "every = 1h\n"
+                               "mode = stream\n"
+                               "tag = site=north\n"
+                               "keep-hourly = 24\n"
+                               "[vm a]\n"
+                               "socket = /run/a.qmp\n"
+                               "[ vm  b c ]\n"
+                               "socket = /run/b.qmp\n"
+                               "every = 1d\n"
+                               "required = yes\n"
+                               "mode = background\n"
+                               "tag = role=db\n"
+                               "keep-hourly = 3\n"
+                               "repository = /srv/b\n";
+    struct config c;
+    struct error err;
+    const struct config_vm *a, *b;
+
+    assert_ok(config_parse(text, "config", &c, &err), &err);
+    assert_int_equal(c.jobs, 4);
+    assert_int_equal(c.max_duration_ms, 30 * 60 * 1000);
+    assert_int_equal(c.n_vms, 2);
+    a = config_find_vm(&c, "a");
+    b = config_find_vm(&c, "b c");
+    assert_string_equal(a->socket, "/run/a.qmp");
+    assert_int_equal(a->every_ms, 3600 * 1000);
+    assert_false(a->required);
+    assert_null(a->repository);
+    assert_string_equal(word_value(&a->snapshot, "mode", 0), "stream");
+    assert_string_equal(word_value(&a->snapshot, "tag", 0), "site=north");
+    assert_string_equal(word_value(&a->keep, "keep-hourly", 0), "24");
+    assert_int_equal(b->every_ms, 24 * 3600 * 1000);
+    assert_true(b->required);
+    assert_string_equal(b->repository, "/srv/b");
+    assert_string_equal(word_value(&b->snapshot, "mode", 0), "background");
+    assert_null(word_value(&b->snapshot, "mode", 1));
+    assert_string_equal(word_value(&b->snapshot, "tag", 0), "site=north");
+    assert_string_equal(word_value(&b->snapshot, "tag", 1), "role=db");
+    assert_string_equal(word_value(&b->keep, "keep-hourly", 0), "3");
+    assert_null(config_find_vm(&c, "b"));
+    config_release(&c);
 }
 
 struct folder {
@@ -154,6 +237,8 @@ int main(void)
         cmocka_unit_test(a_line_names_the_repository),
         cmocka_unit_test(a_config_may_name_none),
         cmocka_unit_test(what_makes_no_sense_is_named_with_its_line),
+        cmocka_unit_test(a_slip_gets_a_suggestion),
+        cmocka_unit_test(a_vm_has_the_defaults_unless_it_says_otherwise),
         cmocka_unit_test_setup_teardown(the_users_file_is_read, make_folder,
                                         remove_folder),
         cmocka_unit_test_setup_teardown(the_environment_counts_before_the_file,

@@ -178,7 +178,7 @@ static void it_dies_with_its_parent(void **state)
         struct child c;
         struct error err;
 
-        prepare(&s, "sleep 1000", NULL);
+        prepare(&s, "exec sleep 1000", NULL);
         s.args.keep_fd = alive[1];
         if (child_start(&s.args, &c, &err) < 0)
             _exit(1);
