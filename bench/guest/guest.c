@@ -48,7 +48,7 @@ enum {
     NEAR_RUNS = 7,
     WORDS_COUNT = 2048,
     WRITE_SLICE = 16,
-    HISTOGRAM = 4096, /* of touches, a step is 1 us */
+    HISTOGRAM = 65536, /* of touches, a step is 1 us */
 };
 
 enum kind { ZERO, DUPLICATE, NOISE, TEXT, CODE, HEAP };

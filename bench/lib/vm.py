@@ -97,6 +97,19 @@ class Vm:
         self.connect()
         return said
 
+    def wait_beat(self, after, timeout=60):
+        """The first heartbeat after that time; AssertionError if QEMU ends."""
+        deadline = time.monotonic() + timeout
+        while True:
+            try:
+                return self.beats.wait_beat(after, 0.5)
+            except TimeoutError:
+                ended = self.process and self.process.poll() is not None
+                if ended or time.monotonic() > deadline:
+                    with open(f"{self.dir}/qemu.log") as f:
+                        raise AssertionError(
+                            f"no heartbeat: {f.read()}") from None
+
     def connect(self, timeout=20):
         """Our monitor of whatever QEMU serves test.sock now."""
         self.disconnect()
