@@ -13,6 +13,7 @@ struct snapshot_options {
     const char *name;
     int mode;
     uint64_t channels;
+    int channel_method;
     uint64_t max_downtime_ms;
     uint64_t max_bandwidth;
     int level;
@@ -40,6 +41,15 @@ static_assert(SNAPSHOT_AUTO == 0 && SNAPSHOT_STREAM == 1 &&
 
 #define DEFAULT_RESERVE UINT64_MAX
 
+/* In the order of enum snapshot_channel_method. */
+static const char *const methods[] = {"auto", "none", "zlib", "zstd", NULL};
+static_assert(SNAPSHOT_METHOD_AUTO == 0 && SNAPSHOT_METHOD_NONE == 1 &&
+                  SNAPSHOT_METHOD_ZLIB == 2 && SNAPSHOT_METHOD_ZSTD == 3,
+              "the names follow the enum");
+
+/* --channels was not given. */
+#define BY_CORES UINT64_MAX
+
 #define AT(field) offsetof(struct snapshot_options, field)
 static const struct option_spec options[] = {
     {"qmp", 0, OPTION_STRING, AT(qmp), "SOCKET",
@@ -49,7 +59,10 @@ static const struct option_spec options[] = {
     {"mode", 0, OPTION_CHOICE, AT(mode), "MODE",
      "how to capture: auto, stream or background", modes},
     {"channels", 0, OPTION_UINT, AT(channels), "N",
-     "connections from QEMU; this version takes 1"},
+     "multifd channels in mode stream, 1 to 16; half the host's cores, at most "
+     "4, unless told"},
+    {"multifd-compression", 0, OPTION_CHOICE, AT(channel_method), "METHOD",
+     "how QEMU compresses in the channels: auto, none, zlib or zstd", methods},
     {"max-downtime", 0, OPTION_DURATION, AT(max_downtime_ms), "DUR",
      "how long the guest may stand still; 300ms unless told"},
     {"auto-converge", 0, OPTION_FLAG, AT(auto_converge), NULL,
@@ -83,10 +96,10 @@ static int check(const struct snapshot_options *o, struct error *err)
         return error_hint(err, "name the VM's QMP socket; start QEMU with "
                                "'-qmp unix:SOCKET,server=on,wait=off'");
     }
-    if (o->channels != 1)
-        return fail(err, ERR_USAGE,
-                    "--channels %" PRIu64 ": this version takes 1",
-                    o->channels);
+    if (o->channels != BY_CORES &&
+        (o->channels < 1 || o->channels > SNAPSHOT_CHANNELS_MAX))
+        return fail(err, ERR_USAGE, "--channels %" PRIu64 " is not 1 to %u",
+                    o->channels, SNAPSHOT_CHANNELS_MAX);
     if (o->max_downtime_ms == 0)
         return fail(err, ERR_USAGE, "--max-downtime must be more than 0");
     if (o->name && !o->name[0])
@@ -194,6 +207,11 @@ static int capture(struct cli *cli, const struct snapshot_options *o,
                                 .name = o->name,
                                 .mode = (enum snapshot_mode)o->mode,
                                 .auto_converge = o->auto_converge,
+                                .channels = o->channels == BY_CORES
+                                                ? 0
+                                                : (unsigned)o->channels,
+                                .channel_method = (enum
+                                    snapshot_channel_method)o->channel_method,
                                 .max_downtime_ms = o->max_downtime_ms,
                                 .max_bandwidth_bytes_per_s = o->max_bandwidth,
                                 .timeout_ms = o->timeout_ms,
@@ -250,7 +268,7 @@ static int run(struct cli *cli, int argc, char **argv, struct error *err)
     cleanup(repository) struct repository *repository = NULL;
     struct snapshot_options o = {
         .reserve = DEFAULT_RESERVE,
-        .channels = 1, .max_downtime_ms = 300, .level = 1,
+        .channels = BY_CORES, .max_downtime_ms = 300, .level = 1,
         .hook_timeout_ms = 30000};
     struct option_words words;
     int rc = options_parse(options, argc, argv, &o, &words, err);

@@ -45,6 +45,8 @@ static void cancel_threads(void *arg)
 
     stopper_pull(&c->work, ERR_CANCELLED);
     page_writer_cancel(c->pages);
+    if (c->multifd)
+        multifd_receiver_cancel(c->multifd);
 }
 
 /* In the receiver's thread: the VM stands still at the captured instant. */
@@ -76,6 +78,24 @@ static int open_socket(struct capture *c, struct stream_receiver_args *args,
 static int check_room(struct capture *c, struct error *err)
 {
     return space_check(c->args->repository, c->args->reserve_bytes, 0, err);
+}
+
+static int make_channels(struct capture *c, struct stream_receiver_args *args,
+                         struct error *err)
+{
+    const struct multifd_receiver_args multifd = {
+        .pages = c->pages,
+        .store = c->store,
+        .throttle = &c->throttle,
+        .stop = &c->work,
+        .n_channels = c->channels,
+        .method = c->method,
+    };
+    int rc = multifd_receiver_new(&multifd, &c->multifd, err);
+
+    args->multifd = c->multifd;
+    args->n_channels = c->channels;
+    return rc;
 }
 
 static int open_spool(struct capture *c, struct stream_receiver_args *args,
@@ -111,6 +131,8 @@ static int make_receiver(struct capture *c, enum snapshot_mode mode,
     int rc = mode == SNAPSHOT_BACKGROUND ? open_spool(c, &args, err)
                                          : open_socket(c, &args, err);
 
+    if (rc == 0 && mode == SNAPSHOT_STREAM && c->channels > 0)
+        rc = make_channels(c, &args, err);
     return rc < 0 ? rc : stream_receiver_new(&args, &c->receiver, err);
 }
 
@@ -118,6 +140,8 @@ static int start_threads(struct capture *c, struct error *err)
 {
     int rc = page_writer_start(c->pages, &c->group, err);
 
+    if (rc == 0 && c->multifd)
+        rc = multifd_receiver_start(c->multifd, &c->group, err);
     if (rc < 0)
         return rc;
     return worker_start(&c->group, "receiver", stream_receiver_main,
@@ -150,6 +174,8 @@ static int begin(struct capture *c, enum snapshot_mode mode, struct error *err)
             convergence_limit_ms(c->args->max_downtime_ms, false),
         .auto_converge = c->args->auto_converge,
         .bandwidth_bytes_per_s = c->args->max_bandwidth_bytes_per_s,
+        .channels = c->channels,
+        .method = multifd_method_name(c->method),
     };
     int rc = qemu_source_set_up(c->source, &wishes, err);
 
@@ -470,6 +496,7 @@ void capture_release(struct capture *c)
 {
     worker_group_release(&c->group);
     stream_receiver_free(c->receiver);
+    multifd_receiver_free(c->multifd);
     page_writer_free(c->pages);
     socket_folder_close(&c->socket);
     spool_close(&c->spool);

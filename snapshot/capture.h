@@ -23,6 +23,8 @@ struct capture {
     json_t *facts; /* borrowed; "disks" is looked at again at the instant */
     unsigned lanes;
     uint64_t deadline_ns; /* 0: none */
+    unsigned channels;    /* of multifd, in mode stream; 0: without it */
+    enum multifd_method method;
 
     /* The capture's own state, which need not be QEMU's: completed when the
      * stream is proved and the VM is where it was found. Only the thread of
@@ -31,6 +33,7 @@ struct capture {
 
     /* only capture.c, but for `receiver` and `watch` after capture_run() */
     struct stream_receiver *receiver;
+    struct multifd_receiver *multifd;
     struct precopy_watch watch;
     struct throttle throttle; /* of all that is received */
     struct page_writer *pages;

@@ -4,12 +4,9 @@
  * pools: taking from an empty pool waits until a writer gives a packet back,
  * and cancelling them ends that wait like any other.
  *
- * Order: packets carry a sequence number and the store lets the higher one of
- * two contents win, so lanes need not wait for each other. Numbers are given
- * when a packet is submitted. One page may be in the data packet and another
- * in the zero packet; the same page in both would be a question of chance, and
- * that is why the producer flushes at each end of a section: within a section
- * QEMU sends a page once.
+ * One page may be in a packer's data packet and another in its zero packet; the
+ * same page in both would be a question of chance, since both have one epoch,
+ * and that is why the producer flushes at each sync point.
  */
 #include "snapshot/page_writer.h"
 
@@ -18,12 +15,6 @@
 #define DATA_PACKETS 16u
 #define ZERO_PACKETS 32u
 #define DATA_BYTES   ((size_t)PAGE_BATCH_MAX * PAGE_BYTES)
-
-struct page_packet {
-    struct queue_item item; /* first: the queues know only this */
-    struct page_batch batch;
-    uint8_t *space; /* of DATA_BYTES; NULL in a zero packet */
-};
 
 struct lane {
     struct page_writer *writer;
@@ -109,16 +100,37 @@ void page_writer_free(struct page_writer *w)
     free(w);
 }
 
-static struct queue *pool_of(struct page_writer *w, const struct page_packet *p)
+struct page_packet *page_writer_take(struct page_writer *w, bool data,
+                                     uint32_t block)
 {
-    return p->space ? &w->empty_data : &w->empty_zero;
+    struct page_packet *p = (struct page_packet *)queue_take(
+        data ? &w->empty_data : &w->empty_zero);
+
+    if (!p)
+        return NULL;
+    p->batch.block = block;
+    p->batch.n = 0;
+    p->batch.data = p->space;
+    return p;
 }
 
-static void give_back(struct page_writer *w, struct page_packet *p)
+int page_writer_submit(struct page_writer *w, struct page_packet *p,
+                       uint64_t epoch, struct error *err)
 {
-    if (!queue_put(pool_of(w, p), &p->item)) {
+    p->batch.seq = epoch;
+    return queue_put(&w->work, &p->item) ? 0 : page_writer_cancelled(err);
+}
+
+void page_writer_give_back(struct page_writer *w, struct page_packet *p)
+{
+    if (!queue_put(p->space ? &w->empty_data : &w->empty_zero, &p->item)) {
         /* Cancelled: nobody will take it again. */
     }
+}
+
+int page_writer_cancelled(struct error *err)
+{
+    return fail(err, ERR_CANCELLED, "the page writers were cancelled");
 }
 
 static int write_pages(void *arg, struct error *err)
@@ -131,7 +143,7 @@ static int write_pages(void *arg, struct error *err)
         struct page_packet *p = (struct page_packet *)item;
         int rc = snapshot_writer_put(w->store, lane->number, &p->batch, err);
 
-        give_back(w, p);
+        page_writer_give_back(w, p);
         queue_done(&w->work);
         if (rc < 0)
             return rc;
@@ -177,58 +189,34 @@ void page_packer_init(struct page_packer *p, struct page_writer *w)
 void page_packer_release(struct page_packer *p)
 {
     if (p->data)
-        give_back(p->writer, p->data);
+        page_writer_give_back(p->writer, p->data);
     if (p->zero)
-        give_back(p->writer, p->zero);
+        page_writer_give_back(p->writer, p->zero);
     p->data = NULL;
     p->zero = NULL;
-}
-
-static int cancelled(struct error *err)
-{
-    return fail(err, ERR_CANCELLED, "the page writers were cancelled");
 }
 
 static int submit(struct page_packer *p, struct page_packet **slot,
                   struct error *err)
 {
-    struct page_packet *packet = *slot;
-
-    *slot = NULL;
-    packet->batch.seq = ++p->seq;
-    if (!queue_put(&p->writer->work, &packet->item))
-        return cancelled(err);
-    return 0;
-}
-
-static int take_empty(struct page_packer *p, struct queue *pool, uint32_t block,
-                      struct page_packet **slot, struct error *err)
-{
-    struct page_packet *packet = (struct page_packet *)queue_take(pool);
-
-    if (!packet)
-        return cancelled(err);
-    packet->batch.block = block;
-    packet->batch.n = 0;
-    packet->batch.data = packet->space;
-    *slot = packet;
-    return 0;
+    return page_writer_submit(p->writer, steal_ptr(slot), p->epoch, err);
 }
 
 int page_packer_add(struct page_packer *p, uint32_t block, pgno_t pgno,
                     const uint8_t *data, struct error *err)
 {
     struct page_packet **slot = data ? &p->data : &p->zero;
-    struct queue *pool = data ? &p->writer->empty_data : &p->writer->empty_zero;
     struct page_packet *packet;
     int rc = 0;
 
     if (*slot && (*slot)->batch.block != block)
         rc = submit(p, slot, err);
-    if (rc == 0 && !*slot)
-        rc = take_empty(p, pool, block, slot, err);
     if (rc < 0)
         return rc;
+    if (!*slot)
+        *slot = page_writer_take(p->writer, data, block);
+    if (!*slot)
+        return page_writer_cancelled(err);
     packet = *slot;
     if (data)
         memcpy(packet->space + (size_t)packet->batch.n * PAGE_BYTES, data,
@@ -245,5 +233,6 @@ int page_packer_flush(struct page_packer *p, struct error *err)
         rc = submit(p, &p->data, err);
     if (rc == 0 && p->zero)
         rc = submit(p, &p->zero, err);
+    p->epoch++;
     return rc;
 }

@@ -107,6 +107,8 @@ static bool wants(const struct qemu_wishes *w, const char *capability)
         return w->mode == SNAPSHOT_STREAM;
     if (strcmp(capability, "auto-converge") == 0)
         return w->mode == SNAPSHOT_STREAM && w->auto_converge;
+    if (strcmp(capability, "multifd") == 0)
+        return w->mode == SNAPSHOT_STREAM && w->channels > 0;
     if (strcmp(capability, "background-snapshot") == 0)
         return w->mode == SNAPSHOT_BACKGROUND;
     return false;
@@ -166,10 +168,58 @@ static int set_parameters(struct qemu_settings *s, json_t *args,
     return qmp_execute(s->qmp, "migrate-set-parameters", args, NULL, err);
 }
 
+static int wished_parameters(const struct qemu_wishes *w, json_t **ret,
+                             struct error *err)
+{
+    json_int_t bandwidth = (json_int_t)MIN(w->bandwidth_bytes_per_s, INT64_MAX);
+    json_int_t limit_ms = (json_int_t)w->downtime_limit_ms;
+
+    if (w->mode != SNAPSHOT_STREAM || w->channels == 0)
+        return json_build(ret, err, "{s:I, s:I}", "max-bandwidth", bandwidth,
+                          "downtime-limit", limit_ms);
+    /* The levels as well: a high one of zstd needs a large window of ours. */
+    return json_build(ret, err, "{s:I, s:I, s:i, s:s, s:i, s:i}",
+                      "max-bandwidth", bandwidth, "downtime-limit", limit_ms,
+                      "multifd-channels", (int)w->channels,
+                      "multifd-compression", w->method, "multifd-zlib-level", 1,
+                      "multifd-zstd-level", 1);
+}
+
+/* Those that this QEMU knows. */
+static int found_parameters(const struct qemu_settings *s, json_t **ret,
+                            struct error *err)
+{
+    static const char *const ours[] = {
+        "max-bandwidth",       "downtime-limit",     "multifd-channels",
+        "multifd-compression", "multifd-zlib-level", "multifd-zstd-level"};
+    cleanup_json json_t *found = json_object();
+
+    if (!found)
+        return fail_nomem(err);
+    for (size_t i = 0; i < ARRAY_LEN(ours); i++) {
+        json_t *value = json_object_get(s->parameters, ours[i]);
+
+        if (value && json_object_set(found, ours[i], value) < 0)
+            return fail_nomem(err);
+    }
+    *ret = steal_ptr(&found);
+    return 0;
+}
+
+static int explain_method(const struct qemu_wishes *w, struct error *err)
+{
+    if (w->channels == 0 || strcmp(w->method, "none") == 0)
+        return err->code;
+    return error_hint(err,
+                      "this QEMU may have been built without '%s': take "
+                      "--multifd-compression none",
+                      w->method);
+}
+
 int qemu_settings_apply(struct qemu_settings *s,
                         const struct qemu_wishes *wishes, struct error *err)
 {
-    json_t *args;
+    json_t *args = NULL;
     int rc;
 
     keep(s);
@@ -183,11 +233,11 @@ int qemu_settings_apply(struct qemu_settings *s,
             explain_no_background(err);
     }
     if (rc == 0)
-        rc = json_build(
-            &args, err, "{s:I, s:I}", "max-bandwidth",
-            (json_int_t)MIN(wishes->bandwidth_bytes_per_s, INT64_MAX),
-            "downtime-limit", (json_int_t)wishes->downtime_limit_ms);
-    return rc < 0 ? rc : set_parameters(s, args, err);
+        rc = wished_parameters(wishes, &args, err);
+    if (rc < 0)
+        return rc;
+    rc = set_parameters(s, args, err);
+    return rc == ERR_UNSUPPORTED ? explain_method(wishes, err) : rc;
 }
 
 int qemu_settings_limit_downtime(struct qemu_settings *s, uint64_t limit_ms,
@@ -202,18 +252,14 @@ int qemu_settings_limit_downtime(struct qemu_settings *s, uint64_t limit_ms,
 
 int qemu_settings_put_back(struct qemu_settings *s, struct error *err)
 {
-    json_t *args;
+    json_t *args = NULL;
     int rc;
 
     if (!s->changed)
         return 0;
     rc = set_capabilities(s, NULL, err);
     if (rc == 0)
-        rc =
-            json_build(&args, err, "{s:I, s:I}", "max-bandwidth",
-                       json_path_int(s->parameters, "max-bandwidth", 134217728),
-                       "downtime-limit",
-                       json_path_int(s->parameters, "downtime-limit", 300));
+        rc = found_parameters(s, &args, err);
     if (rc == 0)
         rc = set_parameters(s, args, err);
     if (rc < 0)

@@ -26,6 +26,8 @@ struct qemu_wishes {
     bool auto_converge;      /* QEMU may throttle the guest */
     uint64_t downtime_limit_ms;
     uint64_t bandwidth_bytes_per_s; /* 0: no limit */
+    unsigned channels;              /* of multifd; 0: without it */
+    const char *method;             /* multifd-compression */
 };
 
 void qemu_settings_release(struct qemu_settings *s);

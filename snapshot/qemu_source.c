@@ -31,6 +31,9 @@
 #define ORPHAN_STREAM_NS     (5 * NS_PER_SEC)
 #define ORPHAN_BACKGROUND_NS (300 * NS_PER_SEC)
 
+/* How long QEMU may take to tidy up behind a migration. */
+#define TIDY_NS (20 * NS_PER_SEC)
+
 /* `migrate` and `cont` may be refused while QEMU tidies up. */
 #define REFUSED_FOR_NS (2 * NS_PER_SEC)
 
@@ -269,16 +272,62 @@ int qemu_source_examine(struct qemu_source *s, uint64_t deadline_ns,
     return 0;
 }
 
+/* The migration's entry among those that can be yanked is the last thing that
+ * QEMU takes away when a migration has ended. */
+static int ask_tidy(struct qemu_source *s, bool *ret, struct error *err)
+{
+    cleanup_json json_t *instances = NULL;
+    const json_t *instance;
+    size_t i;
+    int rc = qmp_execute(s->qmp, "query-yank", NULL, &instances, err);
+
+    *ret = true;
+    if (rc == ERR_UNSUPPORTED)
+        return 0;
+    json_array_foreach(instances, i, instance)
+    {
+        if (strcmp(json_path_str(instance, "type", ""), "migration") == 0)
+            *ret = false;
+    }
+    return rc;
+}
+
+/* A migration's end is announced before QEMU has taken it apart, and how it is
+ * taken apart goes by the settings of that moment: with multifd switched off,
+ * or fewer channels, an assertion then ends QEMU and its VM. */
+static int await_tidy(struct qemu_source *s, struct error *err)
+{
+    uint64_t give_up = clock_monotonic_ns() + TIDY_NS;
+
+    for (;;) {
+        bool tidy;
+        int rc = ask_tidy(s, &tidy, err);
+
+        if (rc < 0 || tidy)
+            return rc;
+        if (clock_monotonic_ns() >= give_up)
+            return fail(err, ERR_TIMEOUT,
+                        "QEMU does not come to the end of its migration");
+        rc = wait_a_moment(s, err);
+        if (rc < 0)
+            return rc;
+    }
+}
+
 int qemu_source_set_up(struct qemu_source *s, const struct qemu_wishes *wishes,
                        struct error *err)
 {
+    int rc = await_tidy(s, err);
+
     s->mode = wishes->mode;
-    return qemu_settings_apply(&s->settings, wishes, err);
+    return rc < 0 ? rc : qemu_settings_apply(&s->settings, wishes, err);
 }
 
 int qemu_source_put_back(struct qemu_source *s, struct error *err)
 {
-    return qemu_settings_put_back(&s->settings, err);
+    int rc = s->settings.changed ? await_tidy(s, err) : 0;
+
+    return rc < 0 ? rc : qemu_settings_put_back(&s->settings, err);
 }
 
 /* Starting and ending. */

@@ -73,7 +73,7 @@ int qemu_source_reason(struct qemu_source *s, char *text, size_t size,
  * when the migration does not end by `deadline_ns`. */
 int qemu_source_settle(struct qemu_source *s, uint64_t deadline_ns,
                        struct error *err) NODISCARD;
-/* Capabilities and parameters as they were. */
+/* Capabilities and parameters as they were, as soon as QEMU has tidied up. */
 int qemu_source_put_back(struct qemu_source *s, struct error *err) NODISCARD;
 
 /* As after examine(): for a second capture when the first was given up, its

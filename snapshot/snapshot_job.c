@@ -7,6 +7,9 @@
  *   receiver   stream_receiver.c. Owns the stream's socket (or reads the spool)
  *              and the decoder; takes empty packets, submits full ones. Ends
  *              with the stream, or when the work's stopper is pulled.
+ *   channel N  multifd_receiver.c, one a multifd channel. Owns its socket; reads
+ *              packets right into empty ones of the writers and submits them.
+ *              Ends with its channel, or when the work's stopper is pulled.
  *   writer N   page_writer.c, one a lane, at most four. Takes packets from the
  *              work queue, puts them through lane N of the snapshot writer,
  *              gives them back empty. Ends when the queue is closed and empty,
@@ -19,10 +22,13 @@
  */
 #include "snapshot/snapshot_job.h"
 
+#include <inttypes.h>
+
 #include "core/base/clock.h"
 #include "core/host/process.h"
 #include "core/qmp/vm_facts.h"
 #include "snapshot/capture.h"
+#include "snapshot/channel_method.h"
 #include "snapshot/host_facts.h"
 #include "storage/snapshot_writer.h"
 #include "storage/space.h"
@@ -30,7 +36,11 @@
 #define LOG_AREA "snapshot"
 #include "core/base/log.h"
 
-#define DEFAULT_DOWNTIME_MS 300u
+#define LOG_AREA "snapshot"
+#include "core/base/log.h"
+
+#define DEFAULT_DOWNTIME_MS  300u
+#define DEFAULT_CHANNELS_MAX 4u
 
 struct job {
     struct snapshot_args args;
@@ -175,6 +185,68 @@ static int choose_mode(struct job *j, struct error *err)
     return rc < 0 ? rc : announce_mode(j, err);
 }
 
+/* Each channel keeps a thread of ours and one of QEMU's busy, and the writers
+ * want processors as well. */
+static unsigned default_channels(void)
+{
+    long cores = sysconf(_SC_NPROCESSORS_ONLN);
+
+    return (unsigned)MAX(1, MIN(cores / 2, (long)DEFAULT_CHANNELS_MAX));
+}
+
+static enum multifd_method measured_method(void)
+{
+    struct error why = ERROR_INIT;
+    struct channel_costs c;
+    enum multifd_method method = MULTIFD_NONE;
+
+    if (channel_costs_measure(&c, &why) < 0) {
+        log_debug("the channels' method is not measured: %s", why.message);
+        return method;
+    }
+    method = channel_method_choose(&c);
+    log_debug("channels by method %s: %" PRIu64 " KiB cost %" PRIu64
+              " us through a socket; by zstd they are %" PRIu64
+              " KiB and cost %" PRIu64 " us before and %" PRIu64 " us behind",
+              multifd_method_name(method), c.raw_bytes / 1024, c.copy_ns / 1000,
+              c.packed_bytes / 1024, c.compress_ns / 1000,
+              c.decompress_ns / 1000);
+    return method;
+}
+
+static enum multifd_method choose_method(const struct job *j)
+{
+    switch (j->args.channel_method) {
+    case SNAPSHOT_METHOD_AUTO:
+        return measured_method();
+    case SNAPSHOT_METHOD_ZLIB:
+        return MULTIFD_ZLIB;
+    case SNAPSHOT_METHOD_ZSTD:
+        return MULTIFD_ZSTD;
+    case SNAPSHOT_METHOD_NONE:
+        break;
+    }
+    return MULTIFD_NONE;
+}
+
+/* How the pages of a stream shall travel. */
+static int choose_channels(struct job *j, struct error *err)
+{
+    struct capture *c = &j->capture;
+
+    if (j->choice.mode != SNAPSHOT_STREAM)
+        return 0;
+    if (qemu_settings_has(&j->source.settings, "multifd")) {
+        c->channels = j->args.channels ? j->args.channels : default_channels();
+        c->method = choose_method(j);
+        return 0;
+    }
+    if (j->args.channels == 0)
+        return 0;
+    fail(err, ERR_UNSUPPORTED, "this QEMU knows no multifd channels");
+    return error_hint(err, "leave --channels out");
+}
+
 static int look(struct job *j, struct error *err)
 {
     int rc = connect_qmp(j, err);
@@ -185,7 +257,9 @@ static int look(struct job *j, struct error *err)
         rc = gather_facts(j, err);
     if (rc == 0)
         rc = name_vm(j, err);
-    return rc < 0 ? rc : choose_mode(j, err);
+    if (rc == 0)
+        rc = choose_mode(j, err);
+    return rc < 0 ? rc : choose_channels(j, err);
 }
 
 /* Capturing. */
@@ -322,7 +396,7 @@ static void summarize(struct job *j, const struct stream_decoder *d)
         (qemu_source_downtime_ns(&j->source) + NS_PER_MS / 2) / NS_PER_MS;
     s->duration_ms = (clock_monotonic_ns() - j->begun_ns) / NS_PER_MS;
     s->rounds = MAX(j->source.rounds, 1u);
-    s->channels = 1;
+    s->channels = MAX(j->capture.channels, 1u);
     s->tags = j->args.tags;
     SET_TEXT(s->mode, capture_mode_name(j->choice.mode));
     SET_TEXT(s->run_state, stream_decoder_device_state(d)->run_state);

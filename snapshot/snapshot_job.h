@@ -16,6 +16,16 @@ enum snapshot_mode {
     SNAPSHOT_BACKGROUND,
 };
 
+/* How QEMU compresses what it sends through multifd channels. */
+enum snapshot_channel_method {
+    SNAPSHOT_METHOD_AUTO = 0, /* by what this host is measured to do */
+    SNAPSHOT_METHOD_NONE,
+    SNAPSHOT_METHOD_ZLIB,
+    SNAPSHOT_METHOD_ZSTD,
+};
+
+#define SNAPSHOT_CHANNELS_MAX 16u
+
 struct snapshot_progress {
     const char *phase; /* "connecting", "precopy round 2", "committing", ... */
     uint64_t done_bytes;
@@ -54,6 +64,8 @@ struct snapshot_args {
     const char *qmp_path;
     const char *name; /* NULL: QEMU's -name */
     enum snapshot_mode mode;
+    unsigned channels; /* of multifd, in mode stream; 0: by the host's cores */
+    enum snapshot_channel_method channel_method;
     bool auto_converge;                 /* QEMU may throttle the guest */
     uint64_t max_downtime_ms;           /* 0: 300 */
     uint64_t max_bandwidth_bytes_per_s; /* 0: no limit */

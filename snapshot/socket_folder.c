@@ -14,6 +14,10 @@
 #define PREFIX      "firn-capture-"
 #define SOCKET_NAME "migrate.sock"
 
+/* All connections of a migration at once: QEMU may say nothing before it has
+ * made the last of them. */
+#define BACKLOG 32
+
 const char *socket_folder_base(void)
 {
     const char *runtime = getenv("XDG_RUNTIME_DIR");
@@ -116,7 +120,7 @@ int socket_folder_open(struct socket_folder *f, uid_t peer, struct error *err)
     assert(len + sizeof("/" SOCKET_NAME) <= sizeof(f->path));
     memcpy(f->path + len, "/" SOCKET_NAME, sizeof("/" SOCKET_NAME));
 
-    rc = channel_listen(f->path, 4, &f->listen_fd, err);
+    rc = channel_listen(f->path, BACKLOG, &f->listen_fd, err);
     if (rc == 0)
         rc = hand_to(f->path, peer, err);
     if (rc == 0)

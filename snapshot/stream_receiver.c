@@ -7,6 +7,7 @@
 #include "core/base/channel.h"
 #include "core/base/clock.h"
 #include "core/wire/return_path.h"
+#include "snapshot/qemu_connections.h"
 
 #define LOG_AREA "receiver"
 #include "core/base/log.h"
@@ -22,6 +23,10 @@
 
 /* How long QEMU may take to close after SHUT. */
 #define CLOSE_WAIT_NS (10 * NS_PER_SEC)
+
+/* How long the channels may need for what QEMU has sent before the end of the
+ * main stream; the VM stands still. */
+#define CHANNELS_WAIT_NS (30 * NS_PER_SEC)
 
 /* How often a spool is looked at when QEMU has written nothing new. */
 #define SPOOL_PAUSE_NS (5 * NS_PER_MS)
@@ -81,9 +86,12 @@ static int on_blocks(void *arg, const struct ramblock_list *blocks,
                      struct error *err)
 {
     struct stream_receiver *r = arg;
+    int rc = snapshot_writer_set_blocks(r->args.store, blocks, err);
 
     r->ram_bytes = ramblock_list_total_bytes(blocks);
-    return snapshot_writer_set_blocks(r->args.store, blocks, err);
+    if (rc == 0 && r->args.multifd)
+        multifd_receiver_set_blocks(r->args.multifd, blocks);
+    return rc;
 }
 
 static int on_page(void *arg, uint32_t block, pgno_t pgno, const uint8_t *data,
@@ -111,11 +119,37 @@ static void on_last_section(void *arg)
         throttle_open(r->args.throttle);
 }
 
-static int on_flush(void *arg, struct error *err)
+static int sync_point(struct stream_receiver *r, struct error *err)
+{
+    if (r->args.multifd)
+        multifd_receiver_mark(r->args.multifd);
+    return page_packer_flush(&r->packer, err);
+}
+
+/* With channels the end of a section is a sync point only where START held no
+ * flush: there it is at the flushes. */
+static int on_section_end(void *arg, struct error *err)
 {
     struct stream_receiver *r = arg;
 
-    return page_packer_flush(&r->packer, err);
+    if (r->args.multifd && stream_decoder_flush_in_setup(r->decoder))
+        return 0;
+    return sync_point(r, err);
+}
+
+/* 8.1 sends flushes without channels as well: they mean nothing then. */
+static int on_multifd_flush(void *arg, struct error *err)
+{
+    struct stream_receiver *r = arg;
+
+    if (!r->args.multifd || !stream_decoder_flush_in_setup(r->decoder))
+        return 0;
+    return sync_point(r, err);
+}
+
+static int on_ram_end(void *arg, struct error *err)
+{
+    return 0;
 }
 
 static const struct stream_decoder_ops decoder_ops = {
@@ -124,8 +158,9 @@ static const struct stream_decoder_ops decoder_ops = {
     .page = on_page,
     .zero_page = on_zero_page,
     .last_section = on_last_section,
-    .section_end = on_flush,
-    .ram_end = on_flush,
+    .section_end = on_section_end,
+    .multifd_flush = on_multifd_flush,
+    .ram_end = on_ram_end,
 };
 
 int stream_receiver_new(const struct stream_receiver_args *args,
@@ -174,6 +209,11 @@ static int feed(struct stream_receiver *r, size_t n, struct error *err)
     rc = stream_decoder_feed(r->decoder, r->bytes_read, n, err);
     if (rc < 0 || !r->args.throttle)
         return rc;
+    /* Little beside the channels, and the word that the VM stands still. */
+    if (r->args.multifd) {
+        throttle_take_urgent(r->args.throttle, n);
+        return 0;
+    }
     return throttle_take(r->args.throttle, n, r->args.stop, err);
 }
 
@@ -187,14 +227,18 @@ static int prove(struct stream_receiver *r, struct error *err)
 
 static int accept_qemu(struct stream_receiver *r, struct error *err)
 {
-    int rc = channel_accept(r->args.listen_fd, r->args.stop,
-                            r->args.accept_deadline_ns, &r->fd, err);
+    int channels[MULTIFD_CHANNELS_MAX];
+    int rc = qemu_connections_accept(r->args.listen_fd, r->args.n_channels,
+                                     r->args.stop, r->args.accept_deadline_ns,
+                                     &r->fd, channels, err);
 
-    if (rc == ERR_TIMEOUT && !stopper_pulled(r->args.stop))
-        return fail(err, ERR_PEER,
-                    "QEMU did not connect to our migration socket");
-    r->connected = rc == 0;
-    return rc;
+    if (rc < 0)
+        return rc;
+    if (r->args.multifd)
+        multifd_receiver_connect(r->args.multifd, channels,
+                                 r->args.accept_deadline_ns);
+    r->connected = true;
+    return 0;
 }
 
 static int send_shut(struct stream_receiver *r, struct error *err)
@@ -223,16 +267,30 @@ static void await_close(struct stream_receiver *r)
     }
 }
 
+/* QEMU wrote everything of the channels before the end of the main stream;
+ * what is still on its way must arrive before the VM may go on. */
+static int await_channels(struct stream_receiver *r, struct error *err)
+{
+    if (!r->args.multifd)
+        return 0;
+    return multifd_receiver_await(r->args.multifd,
+                                  clock_monotonic_ns() + CHANNELS_WAIT_NS, err);
+}
+
 static int end_stream(struct stream_receiver *r, struct error *err)
 {
-    int rc = prove(r, err);
+    int rc = await_channels(r, err);
 
+    if (rc == 0)
+        rc = prove(r, err);
     if (rc == 0)
         rc = page_packer_flush(&r->packer, err);
     if (rc == 0 && r->return_path)
         rc = send_shut(r, err);
     if (rc == 0)
         await_close(r);
+    if (r->args.multifd)
+        multifd_receiver_finish(r->args.multifd);
     return rc;
 }
 
@@ -352,7 +410,8 @@ void stream_receiver_spool_done(struct stream_receiver *r)
 
 uint64_t stream_receiver_bytes(struct stream_receiver *r)
 {
-    return r->n_bytes;
+    return r->n_bytes +
+           (r->args.multifd ? multifd_receiver_bytes(r->args.multifd) : 0);
 }
 
 uint64_t stream_receiver_ram_bytes(struct stream_receiver *r)
@@ -382,7 +441,7 @@ int stream_receiver_fd(struct stream_receiver *r)
 
 bool stream_receiver_cut(struct stream_receiver *r)
 {
-    return r->cut;
+    return r->cut || (r->args.multifd && multifd_receiver_cut(r->args.multifd));
 }
 
 const struct stream_decoder *

@@ -18,6 +18,7 @@
 
 #include "core/base/throttle.h"
 #include "core/wire/stream_decoder.h"
+#include "snapshot/multifd_receiver.h"
 #include "snapshot/page_writer.h"
 
 struct stream_receiver_args {
@@ -30,6 +31,10 @@ struct stream_receiver_args {
     /* One of the two, borrowed; the other is -1. */
     int listen_fd;
     int spool_fd;
+    /* A stream with multifd channels: who takes them in; else NULL, and
+     * n_channels 0. */
+    struct multifd_receiver *multifd;
+    unsigned n_channels;
     /* When QEMU must have connected (monotonic ns). */
     uint64_t accept_deadline_ns;
     /* In the receiver's thread, when the tail is proved and before the VM may
@@ -52,7 +57,7 @@ int stream_receiver_main(void *arg, struct error *err);
 /* A spool: QEMU has written all of it. Any thread. */
 void stream_receiver_spool_done(struct stream_receiver *r);
 
-/* Any thread. */
+/* Any thread. Bytes of the channels, too. */
 uint64_t stream_receiver_bytes(struct stream_receiver *r);
 uint64_t stream_receiver_ram_bytes(struct stream_receiver *r); /* 0: unknown */
 bool stream_receiver_connected(struct stream_receiver *r);
@@ -60,7 +65,7 @@ bool stream_receiver_proved(struct stream_receiver *r);
 bool stream_receiver_ended(struct stream_receiver *r);
 /* For poll(): readable when it has ended. */
 int stream_receiver_fd(struct stream_receiver *r);
-/* QEMU closed the connection before the stream's end. */
+/* QEMU closed a connection before the stream's end. */
 bool stream_receiver_cut(struct stream_receiver *r);
 
 /* After the join. Borrowed. */

@@ -1,6 +1,9 @@
 #include "core/base/lock.h"
 
 #include <stdlib.h>
+#include <time.h>
+
+#include "core/base/clock.h"
 
 #ifndef NDEBUG
 /* How many locks this thread holds: the rule is one. */
@@ -40,8 +43,13 @@ void lock_drop(struct lock *l)
 
 void condition_init(struct condition *c)
 {
-    if (pthread_cond_init(&c->cond, NULL) != 0)
+    pthread_condattr_t attr;
+
+    if (pthread_condattr_init(&attr) != 0 ||
+        pthread_condattr_setclock(&attr, CLOCK_MONOTONIC) != 0 ||
+        pthread_cond_init(&c->cond, &attr) != 0)
         abort();
+    pthread_condattr_destroy(&attr);
 }
 
 void condition_release(struct condition *c)
@@ -55,6 +63,23 @@ void condition_wait(struct condition *c, struct lock *l)
     if (pthread_cond_wait(&c->cond, &l->mutex) != 0)
         abort();
     HELD(1);
+}
+
+bool condition_wait_until(struct condition *c, struct lock *l,
+                          uint64_t deadline_ns)
+{
+    const struct timespec until = {
+        .tv_sec = (time_t)(deadline_ns / NS_PER_SEC),
+        .tv_nsec = (long)(deadline_ns % NS_PER_SEC),
+    };
+    int rc;
+
+    HELD(-1);
+    rc = pthread_cond_timedwait(&c->cond, &l->mutex, &until);
+    if (rc != 0 && rc != ETIMEDOUT)
+        abort();
+    HELD(1);
+    return rc == 0;
 }
 
 void condition_wake_all(struct condition *c)

@@ -29,6 +29,9 @@ void condition_init(struct condition *c);
 void condition_release(struct condition *c);
 /* Waits with `l` held; as always, for a predicate in a loop. */
 void condition_wait(struct condition *c, struct lock *l);
+/* The same until a time (monotonic ns); false when it is over. */
+NODISCARD bool condition_wait_until(struct condition *c, struct lock *l,
+                                    uint64_t deadline_ns);
 void condition_wake_all(struct condition *c);
 
 static inline UNUSED void cleanup_lock_fn(struct lock **l)
@@ -44,7 +47,7 @@ static inline UNUSED struct lock *lock_taken(struct lock *l)
 }
 
 /* Holds `l` until the end of the scope. */
-#define LOCK_SCOPE(l)                                                          \
+#define LOCK_SCOPE(l) \
     cleanup(lock) struct lock *lock_scope_ UNUSED = lock_taken(l)
 
 #endif

@@ -16,8 +16,9 @@
 
 /* Learned from include/migration/qemu-file-types and migration/savevm.c. */
 #define QEMU_MAGIC          0x5145564Du /* "QEVM" */
-#define QEMU_VERSION        3u
-#define QEMU_VERSION_COMPAT 2u /* before 2009; another stream altogether */
+#define QEMU_STREAM_VERSION 3u
+#define QEMU_STREAM_VERSION_COMPAT \
+    2u /* before 2009; another stream altogether */
 
 /* First bytes of connections that are no main channel: migration/multifd.c
  * (hello of a channel), and TLS's handshake record. */

@@ -108,7 +108,7 @@ static int read_header(struct stream_decoder *d, struct input *in,
     if (magic != QEMU_MAGIC)
         return fail_at(in, err, ERR_PROTOCOL,
                        "no migration stream: it begins with 0x%08x", magic);
-    if (version != QEMU_VERSION)
+    if (version != QEMU_STREAM_VERSION)
         return fail_at(in, err, ERR_UNSUPPORTED,
                        "migration stream of version %u", version);
     input_take(in, 8);

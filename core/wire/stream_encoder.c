@@ -8,7 +8,7 @@ int stream_put_header(struct buf *b, struct error *err)
     struct wire_out o = wire_out_begin(b, err);
 
     out_be32(&o, QEMU_MAGIC);
-    out_be32(&o, QEMU_VERSION);
+    out_be32(&o, QEMU_STREAM_VERSION);
     return wire_out_end(&o);
 }
 

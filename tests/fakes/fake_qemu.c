@@ -103,6 +103,15 @@ static void resume_vm(struct fake_qemu *q)
     }
 }
 
+static void close_channels(struct fake_qemu *q)
+{
+    for (unsigned i = 0; i < q->n_channels; i++) {
+        if (q->channel_fds[i] >= 0)
+            close(q->channel_fds[i]);
+        q->channel_fds[i] = -1;
+    }
+}
+
 static void end_migration(struct fake_qemu *q, const char *status,
                           const char *reason)
 {
@@ -113,6 +122,7 @@ static void end_migration(struct fake_qemu *q, const char *status,
     if (q->migration_fd >= 0)
         close(q->migration_fd);
     q->migration_fd = -1;
+    close_channels(q);
     set_status(q, status);
     if (is(q->run_state, "finish-migrate"))
         resume_vm(q);
@@ -140,14 +150,41 @@ static void begin_background(struct fake_qemu *q)
         SET(q->run_state, "paused");
 }
 
-static bool connect_to(struct fake_qemu *q, const char *path)
+static bool connect_one(int *fd, const char *path)
 {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
 
     snprintf(address.sun_path, sizeof(address.sun_path), "%s", path);
-    q->migration_fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    return connect(q->migration_fd, (struct sockaddr *)&address,
-                   sizeof(address)) == 0;
+    *fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    return connect(*fd, (struct sockaddr *)&address, sizeof(address)) == 0;
+}
+
+static bool connect_channels(struct fake_qemu *q, const char *path)
+{
+    bool well = true;
+
+    q->n_channels = 0;
+    if (!fake_qemu_capability(q, "multifd"))
+        return true;
+    q->n_channels =
+        (unsigned)json_path_int(q->parameters, "multifd-channels", 2);
+    for (unsigned i = 0; i < q->n_channels; i++) {
+        q->channel_sent[i] = 0;
+        q->channel_fds[i] = -1;
+        if (q->args.trouble != FAKE_CHANNEL_MISSING || i + 1 < q->n_channels)
+            well = connect_one(&q->channel_fds[i], path) && well;
+    }
+    return well;
+}
+
+static bool connect_to(struct fake_qemu *q, const char *path)
+{
+    bool well = !q->args.channels_first || connect_channels(q, path);
+
+    well = connect_one(&q->migration_fd, path) && well;
+    if (!q->args.channels_first)
+        well = connect_channels(q, path) && well;
+    return well;
 }
 
 static void begin_migration(struct fake_qemu *q, const json_t *id,
@@ -224,6 +261,31 @@ static bool send_some(struct fake_qemu *q)
     return pass_positions(q, before);
 }
 
+/* Channels. */
+
+static bool channel_wants(const struct fake_qemu *q, unsigned i)
+{
+    return q->channel_fds[i] >= 0 &&
+           q->channel_sent[i] < q->args.multifd->channels[i].len;
+}
+
+static void send_channel(struct fake_qemu *q, unsigned i)
+{
+    const struct buf *b = &q->args.multifd->channels[i];
+    bool cut = i == 0 && q->args.trouble == FAKE_CHANNEL_CUT;
+    size_t end = cut ? b->len / 2 : b->len;
+    ssize_t n = send(q->channel_fds[i], b->data + q->channel_sent[i],
+                     MIN((size_t)CHUNK, end - q->channel_sent[i]),
+                     MSG_NOSIGNAL | MSG_DONTWAIT);
+
+    if (n > 0)
+        q->channel_sent[i] += (size_t)n;
+    if ((n < 0 && errno != EAGAIN) || (cut && q->channel_sent[i] == end)) {
+        close(q->channel_fds[i]);
+        q->channel_fds[i] = -1;
+    }
+}
+
 /* u16 type, u16 length, body: SHUT is 1. */
 static void read_return_path(struct fake_qemu *q)
 {
@@ -279,11 +341,14 @@ static json_t *capability_list(const struct fake_qemu *q)
 {
     json_t *list = json_array();
 
-    for (size_t i = 0; i < ARRAY_LEN(known_capabilities); i++)
+    for (size_t i = 0; i < ARRAY_LEN(known_capabilities); i++) {
+        if (!q->args.multifd && is(known_capabilities[i], "multifd"))
+            continue;
         json_array_append_new(
             list,
             json_pack("{s:s, s:b}", "capability", known_capabilities[i],
                       "state", fake_qemu_capability(q, known_capabilities[i])));
+    }
     return list;
 }
 
@@ -321,6 +386,13 @@ static json_t *value_of(struct fake_qemu *q, const char *name,
         return capability_list(q);
     if (is(name, "query-migrate-parameters"))
         return json_incref(q->parameters);
+    if (is(name, "query-yank")) {
+        if (!q->ended || q->args.untidy_asks == 0)
+            return json_array();
+        q->args.untidy_asks--;
+        return json_pack("[{s:s, s:s}, {s:s}]", "type", "chardev", "id", "c",
+                         "type", "migration");
+    }
     if (is(name, "query-version"))
         return json_pack("{s:s}", "package", "fake");
     if (is(name, "query-kvm"))
@@ -346,6 +418,9 @@ static json_t *value_of(struct fake_qemu *q, const char *name,
 
 static json_t *act(struct fake_qemu *q, const char *name, const json_t *args)
 {
+    if (strncmp(name, "migrate-set-", 12) == 0 && q->ended &&
+        q->args.untidy_asks > 0)
+        q->hurt = true;
     if (is(name, "migrate-set-capabilities")) {
         set_capabilities(q, args);
     } else if (is(name, "migrate-set-parameters")) {
@@ -383,7 +458,10 @@ static void execute(struct fake_qemu *q, const json_t *command)
     json_t *value;
 
     must_log(q, name);
-    if (q->args.refused_command && is(name, q->args.refused_command)) {
+    if ((q->args.refused_command && is(name, q->args.refused_command)) ||
+        (q->args.refused_method &&
+         is(json_path_str(args, "multifd-compression", ""),
+            q->args.refused_method))) {
         refuse(q, id, "GenericError", "the fake refuses");
         return;
     }
@@ -459,14 +537,20 @@ static void serve(struct fake_qemu *q)
 
     greet(q);
     while (alive) {
-        struct pollfd fds[] = {
+        struct pollfd fds[2 + MULTIFD_CHANNELS_MAX] = {
             {.fd = q->qmp_fd, .events = POLLIN},
             {.fd = q->migration_is_file ? -1 : q->migration_fd,
              .events = (short)(POLLIN | (wants_to_send(q) ? POLLOUT : 0))},
         };
+        nfds_t n = 2 + q->n_channels;
         bool writes_file = q->migration_is_file && wants_to_send(q);
 
-        if (poll(fds, ARRAY_LEN(fds), writes_file ? 0 : -1) < 0)
+        for (unsigned i = 0; i < q->n_channels; i++)
+            fds[2 + i] =
+                (struct pollfd){.fd = channel_wants(q, i) ? q->channel_fds[i]
+                                                          : -1,
+                                .events = POLLOUT};
+        if (poll(fds, n, writes_file ? 0 : -1) < 0)
             continue;
         if (fds[0].revents) {
             alive = read_qmp(q);
@@ -477,6 +561,10 @@ static void serve(struct fake_qemu *q)
         if (alive && wants_to_send(q) &&
             (writes_file || (fds[1].revents & POLLOUT)))
             alive = send_some(q);
+        for (unsigned i = 0; i < q->n_channels; i++) {
+            if (fds[2 + i].revents && channel_wants(q, i))
+                send_channel(q, i);
+        }
     }
 }
 
@@ -491,6 +579,7 @@ static void *run(void *arg)
     }
     if (q->migration_fd >= 0)
         close(q->migration_fd);
+    close_channels(q);
     if (q->kept_fd >= 0)
         close(q->kept_fd);
     return NULL;
@@ -509,6 +598,13 @@ static void prepare(struct fake_qemu *q)
     q->parameters = json_pack("{s:i, s:i, s:s}", "max-bandwidth", 134217728,
                               "downtime-limit", 300, "tls-creds",
                               q->args.tls_creds ? q->args.tls_creds : "");
+    if (!q->args.multifd)
+        return;
+    json_object_set_new(q->parameters, "multifd-channels", json_integer(3));
+    json_object_set_new(q->parameters, "multifd-compression",
+                        json_string("zlib"));
+    json_object_set_new(q->parameters, "multifd-zlib-level", json_integer(7));
+    json_object_set_new(q->parameters, "multifd-zstd-level", json_integer(9));
 }
 
 void fake_qemu_start(struct fake_qemu *q, const struct fake_qemu_args *args)
@@ -516,6 +612,8 @@ void fake_qemu_start(struct fake_qemu *q, const struct fake_qemu_args *args)
     struct sockaddr_un address = {.sun_family = AF_UNIX};
 
     *q = (struct fake_qemu){.args = *args};
+    if (args->multifd)
+        q->args.stream = &args->multifd->main;
     prepare(q);
     snprintf(q->folder, sizeof(q->folder), "/tmp/firn-test-XXXXXX");
     if (!mkdtemp(q->folder))

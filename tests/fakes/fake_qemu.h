@@ -13,6 +13,7 @@
 
 #include "core/base/json.h"
 #include "core/base/stopper.h"
+#include "tests/core/wire/multifd_maker.h"
 
 enum fake_trouble {
     FAKE_NO_TROUBLE = 0,
@@ -22,6 +23,8 @@ enum fake_trouble {
     FAKE_STAYS_STOPPED,   /* at the end: needs `cont` */
     FAKE_NO_RESUME_EVENT, /* at the end: runs, and does not say so */
     FAKE_GETS_CANCELLED,  /* half-way, by somebody else */
+    FAKE_CHANNEL_MISSING, /* the last multifd channel is never connected */
+    FAKE_CHANNEL_CUT,     /* a multifd channel closes within a packet */
 };
 
 struct fake_qemu_args {
@@ -37,12 +40,18 @@ struct fake_qemu_args {
     const char *block_nodes;     /* JSON; NULL: none */
     const char *migration;       /* JSON, more for query-migrate; NULL */
     const char *refused_command; /* this one is answered by an error */
+    const char *refused_method;  /* a multifd-compression it does not have */
     const char *orphan_status;   /* an earlier migration is in this state ... */
     unsigned orphan_asks;        /* ... until it was asked for so often */
     bool orphan_background;      /* with this capability still on */
+    unsigned untidy_asks;        /* so often it says that it is tidying up */
     enum fake_trouble trouble;
-    unsigned pause_ms;            /* what the clock of the events says */
-    const struct buf *stream;     /* what it sends; borrowed */
+    unsigned pause_ms;        /* what the clock of the events says */
+    const struct buf *stream; /* what it sends; borrowed */
+    /* The same by channels, as many as are asked for; instead of `stream`. A
+     * fake without them does not know the capability. */
+    const struct made_multifd *multifd;
+    bool channels_first;          /* they are connected before the main one */
     struct stopper *pull_at_half; /* pulled when half of it is sent */
     int pull_code;
 };
@@ -59,6 +68,9 @@ struct fake_qemu {
     int qmp_fd;
     int migration_fd;
     bool migration_is_file;
+    int channel_fds[MULTIFD_CHANNELS_MAX];
+    size_t channel_sent[MULTIFD_CHANNELS_MAX];
+    unsigned n_channels;
     int kept_fd; /* by getfd or add-fd */
     char run_state[32];
     char status[32];
@@ -68,6 +80,7 @@ struct fake_qemu {
     bool ended;
     bool got_shut;
     bool throttled; /* auto-converge was on when the migration began */
+    bool hurt; /* settings were changed while it was tidying up */
     unsigned n_cont;
     unsigned n_cancel;
     uint64_t event_ns;

@@ -170,6 +170,33 @@ what_is_added_after_a_flush_wins_whatever_lane_is_faster(void **state)
     assert_stored(0, 99, 20);
 }
 
+/* Straight into a packet, as a channel does; given back unused, it can be
+ * taken again. */
+static void a_producer_may_fill_a_packet_itself(void **state)
+{
+    struct fixture *f = *state;
+    struct page_packet *p;
+
+    start(f);
+    p = page_writer_take(f->pages, true, 0);
+    assert_non_null(p);
+    page_writer_give_back(f->pages, p);
+    for (uint8_t epoch = 1; epoch <= 40; epoch++) {
+        p = page_writer_take(f->pages, true, 1);
+        assert_non_null(p);
+        for (pgno_t i = 0; i < PAGE_BATCH_MAX; i++) {
+            p->batch.pgno[i] = i;
+            memcpy(p->space + i * PAGE_BYTES, content(1, i, epoch), PAGE_BYTES);
+        }
+        p->batch.n = PAGE_BATCH_MAX;
+        assert_ok(page_writer_submit(f->pages, p, epoch, &f->err), &f->err);
+    }
+    finish(f);
+
+    for (pgno_t i = 0; i < PAGE_BATCH_MAX; i++)
+        assert_stored(1, i, 40);
+}
+
 static void a_failing_store_ends_producer_and_writers(void **state)
 {
     struct fixture *f = *state;
@@ -210,6 +237,7 @@ int main(void)
         TEST(a_batch_holds_pages_of_one_block_and_kind),
         TEST(zero_pages_travel_beside_data),
         TEST(what_is_added_after_a_flush_wins_whatever_lane_is_faster),
+        TEST(a_producer_may_fill_a_packet_itself),
         TEST(a_failing_store_ends_producer_and_writers),
         TEST(a_producer_waits_for_an_empty_packet_until_cancelled),
     };

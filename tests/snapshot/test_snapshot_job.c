@@ -11,6 +11,7 @@ struct fixture {
     struct repository *repository;
     struct stopper stop;
     struct buf stream;
+    struct made_multifd multifd;
     struct fake_qemu qemu;
     struct fake_qemu_args q;   /* the fake's */
     struct snapshot_args args; /* ours */
@@ -110,6 +111,7 @@ static int teardown(void **state)
     repository_close(f->repository);
     stopper_release(&f->stop);
     buf_release(&f->stream);
+    made_multifd_release(&f->multifd);
     fake_qemu_release(&f->qemu);
     unsetenv("XDG_RUNTIME_DIR");
     temp_folder_release(&f->folder);
@@ -164,6 +166,169 @@ static void assert_state(struct fixture *f, const char *state)
 {
     assert_string_equal(f->qemu.run_state, state);
     assert_put_back(f);
+}
+
+/* Streams with channels. */
+
+static void make_channels(struct fixture *f, unsigned n,
+                          enum multifd_method method, bool old)
+{
+    const struct made_multifd_args args = {
+        .n_channels = n, .method = method, .old = old};
+
+    made_multifd(&f->multifd, &args);
+    f->q.multifd = &f->multifd;
+    f->args.channels = n;
+    f->args.channel_method = SNAPSHOT_METHOD_NONE;
+}
+
+/* The parameters as found, too. */
+static void assert_channels_put_back(struct fixture *f)
+{
+    json_t *p = f->qemu.parameters;
+
+    assert_state(f, "running");
+    assert_false(fake_qemu_capability(&f->qemu, "multifd"));
+    assert_int_equal(json_path_int(p, "multifd-channels", 0), 3);
+    assert_string_equal(json_path_str(p, "multifd-compression", ""), "zlib");
+    assert_int_equal(json_path_int(p, "multifd-zlib-level", 0), 7);
+    assert_int_equal(json_path_int(p, "multifd-zstd-level", 0), 9);
+}
+
+static void assert_channels_stored(struct fixture *f)
+{
+    struct error err = ERROR_INIT;
+    struct stream_decoder *d = NULL;
+    struct listener l = {0};
+    cleanup_buf struct buf plain = BUF_INIT;
+
+    made_stream(&plain, (struct made_stream_args){.return_path = true});
+    must(stream_decoder_new(&listener_ops, &l, &d, &err), &err);
+    must(stream_decoder_feed(d, plain.data, plain.len, &err), &err);
+    for (pgno_t p = 0; p < 40; p++)
+        assert_memory_equal(fake_store_page(0, p),
+                            l.content[0] + p * PAGE_BYTES, PAGE_BYTES);
+    stream_decoder_free(d);
+    listener_release(&l);
+    assert_int_equal(fake_store.unseen, 0);
+}
+
+static void a_vm_is_captured_through_channels(void **state)
+{
+    for (unsigned i = 0; i < 4; i++) {
+        struct fixture *f;
+
+        setup(state);
+        f = *state;
+        make_channels(f, 1u << i, MULTIFD_NONE, i == 3);
+        f->q.channels_first = i == 2;
+        assert_ok(run(f), &f->err);
+
+        assert_int_equal(f->summary.channels, 1u << i);
+        assert_true(f->qemu.got_shut);
+        assert_channels_stored(f);
+        assert_channels_put_back(f);
+        teardown(state);
+    }
+}
+
+/* A real one dies of it. */
+static void settings_are_not_touched_while_qemu_tidies_up(void **state)
+{
+    struct fixture *f = *state;
+
+    make_channels(f, 4, MULTIFD_NONE, false);
+    f->q.untidy_asks = 3;
+    assert_ok(run(f), &f->err);
+    assert_false(f->qemu.hurt);
+    assert_int_equal(f->qemu.args.untidy_asks, 0);
+    assert_channels_put_back(f);
+}
+
+static void channels_may_be_compressed(void **state)
+{
+    struct fixture *f = *state;
+
+    make_channels(f, 2, MULTIFD_ZSTD, false);
+    f->args.channel_method = SNAPSHOT_METHOD_ZSTD;
+    assert_ok(run(f), &f->err);
+    assert_channels_stored(f);
+    assert_channels_put_back(f);
+}
+
+static void a_missing_channel_leaves_the_vm_running(void **state)
+{
+    struct fixture *f = *state;
+
+    make_channels(f, 4, MULTIFD_NONE, false);
+    f->q.trouble = FAKE_CHANNEL_MISSING;
+    f->args.timeout_ms = 300;
+    assert_int_equal(run(f), ERR_TIMEOUT);
+    assert_int_equal(fake_store.commits, 0);
+    assert_channels_put_back(f);
+}
+
+static void a_cut_channel_leaves_the_vm_running(void **state)
+{
+    struct fixture *f = *state;
+    int rc;
+
+    make_channels(f, 4, MULTIFD_NONE, false);
+    f->q.trouble = FAKE_CHANNEL_CUT;
+    rc = run(f);
+    /* Told by QEMU, if it has noticed by then, else by us. */
+    assert_true(rc == ERR_UNSUPPORTED || rc == ERR_PROTOCOL);
+    assert_message(&f->err, rc == ERR_PROTOCOL ? "multifd channel 0"
+                                               : "QEMU gave the migration up");
+    assert_int_equal(fake_store.commits, 0);
+    assert_channels_put_back(f);
+}
+
+static void a_full_store_ends_channels_and_the_vm_runs_on(void **state)
+{
+    struct fixture *f = *state;
+
+    make_channels(f, 4, MULTIFD_NONE, false);
+    fake_store.fail_put_at = 2;
+    fake_store.fail_put_code = ERR_NOSPC;
+    assert_int_equal(run(f), ERR_NOSPC);
+    assert_channels_put_back(f);
+}
+
+static void a_qemu_that_dies_with_its_channels_is_told_as_gone(void **state)
+{
+    struct fixture *f = *state;
+
+    make_channels(f, 4, MULTIFD_NONE, false);
+    f->q.trouble = FAKE_DIES;
+    assert_int_equal(run(f), ERR_PEER);
+    assert_int_equal(fake_store.commits, 0);
+}
+
+static void a_method_that_qemu_lacks_is_told_with_a_way_out(void **state)
+{
+    struct fixture *f = *state;
+
+    make_channels(f, 2, MULTIFD_ZSTD, false);
+    f->args.channel_method = SNAPSHOT_METHOD_ZSTD;
+    f->q.refused_method = "zstd";
+    assert_int_equal(run(f), ERR_UNSUPPORTED);
+    assert_channels_put_back(f);
+    assert_non_null(strstr(f->err.hint, "--multifd-compression none"));
+}
+
+static void
+without_the_capability_channels_are_refused_or_left_out(void **state)
+{
+    struct fixture *f = *state;
+
+    f->args.channels = 2;
+    assert_error(run(f), &f->err, ERR_UNSUPPORTED, "knows no multifd");
+    teardown(state);
+    setup(state);
+    f = *state;
+    assert_ok(run(f), &f->err);
+    assert_int_equal(f->summary.channels, 1);
 }
 
 /* Streams that go well. */
@@ -766,6 +931,15 @@ static void a_balloon_may_leave_pages_out(void **state)
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_vm_is_captured_through_channels),
+        TEST(settings_are_not_touched_while_qemu_tidies_up),
+        TEST(channels_may_be_compressed),
+        TEST(a_missing_channel_leaves_the_vm_running),
+        TEST(a_cut_channel_leaves_the_vm_running),
+        TEST(a_full_store_ends_channels_and_the_vm_runs_on),
+        TEST(a_qemu_that_dies_with_its_channels_is_told_as_gone),
+        TEST(a_method_that_qemu_lacks_is_told_with_a_way_out),
+        TEST(without_the_capability_channels_are_refused_or_left_out),
         TEST(a_running_vm_is_captured_and_runs_on),
         TEST(its_moments_are_told_in_order),
         TEST(a_refusal_before_the_pause_leaves_qemu_alone),

@@ -4,6 +4,7 @@
 #include <sys/resource.h>
 #include <sys/wait.h>
 
+#include "core/base/clock.h"
 #include "core/base/lock.h"
 
 #define THREADS 4u
@@ -69,6 +70,49 @@ static void *take_turns(void *arg)
         condition_wake_all(&c->changed);
     }
     return NULL;
+}
+
+static void a_wait_ends_when_its_time_is_over(void **state)
+{
+    uint64_t until = clock_monotonic_ns() + 5 * NS_PER_MS;
+    struct counted c;
+
+    init(&c);
+    {
+        LOCK_SCOPE(&c.lock);
+        while (condition_wait_until(&c.changed, &c.lock, until))
+            continue;
+    }
+    assert_true(clock_monotonic_ns() >= until);
+    release(&c);
+}
+
+static void *take_a_turn_in_time(void *arg)
+{
+    uint64_t until = clock_monotonic_ns() + 20 * NS_PER_SEC;
+    struct counted *c = arg;
+    LOCK_SCOPE(&c->lock);
+
+    while (c->turn == 0)
+        c->n += !condition_wait_until(&c->changed, &c->lock, until);
+    return NULL;
+}
+
+static void a_wait_with_a_time_is_woken_before_it(void **state)
+{
+    pthread_t other;
+    struct counted c;
+
+    init(&c);
+    pthread_create(&other, NULL, take_a_turn_in_time, &c);
+    {
+        LOCK_SCOPE(&c.lock);
+        c.turn = 1;
+        condition_wake_all(&c.changed);
+    }
+    pthread_join(other, NULL);
+    assert_int_equal(c.n, 0);
+    release(&c);
 }
 
 static void a_condition_wakes_who_waits(void **state)
@@ -170,6 +214,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_a_lock_protects_is_changed_by_one_at_a_time),
         cmocka_unit_test(a_condition_wakes_who_waits),
+        cmocka_unit_test(a_wait_ends_when_its_time_is_over),
+        cmocka_unit_test(a_wait_with_a_time_is_woken_before_it),
         cmocka_unit_test(a_scope_lets_go_however_it_is_left),
         cmocka_unit_test(a_thread_that_takes_a_second_lock_aborts),
     };

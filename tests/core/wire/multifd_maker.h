@@ -1,7 +1,6 @@
 /*
- * multifd_maker.h - packets of a multifd channel, as QEMU would write them.
- *
- * Header only; for tests and seeds. Memory that runs out ends the program.
+ * multifd_maker.h - a migration through multifd channels, as QEMU would send
+ * it. Failures end the program, as in stream_maker.h.
  */
 #ifndef FIRN_TESTS_CORE_WIRE_MULTIFD_MAKER_H
 #define FIRN_TESTS_CORE_WIRE_MULTIFD_MAKER_H
@@ -22,36 +21,31 @@ struct made_packet {
     const pgno_t *pgno;
 };
 
-static inline UNUSED void make_hello(uint8_t *hello, uint8_t channel,
-                                     const uint8_t *uuid)
-{
-    memset(hello, 0, QEMU_MULTIFD_HELLO_BYTES);
-    store_be32(hello, QEMU_MULTIFD_MAGIC);
-    store_be32(hello + 4, QEMU_MULTIFD_VERSION);
-    if (uuid)
-        memcpy(hello + 8, uuid, 16);
-    hello[24] = channel;
-}
+void make_hello(uint8_t hello[static QEMU_MULTIFD_HELLO_BYTES], uint8_t channel,
+                const uint8_t *uuid);
+void make_header(uint8_t header[static MULTIFD_HEADER_BYTES],
+                 const struct made_packet *p);
 
-static inline UNUSED void make_header(uint8_t *header,
-                                      const struct made_packet *p)
-{
-    memset(header, 0, MULTIFD_HEADER_BYTES);
-    store_be32(header, QEMU_MULTIFD_MAGIC);
-    store_be32(header + 4, QEMU_MULTIFD_VERSION);
-    store_be32(header + 8, p->flags);
-    store_be32(header + 12, p->no_alloc ? 0
-                            : p->alloc  ? p->alloc
-                                        : PAGE_BATCH_MAX);
-    store_be32(header + 16, p->n_data);
-    store_be32(header + 20, p->payload_bytes);
-    store_be64(header + 24, p->number);
-    store_be32(header + 32, p->n_zero);
-    if (p->block)
-        snprintf((char *)header + QEMU_MULTIFD_NAME_AT, 256, "%s", p->block);
-    for (uint32_t i = 0; p->pgno && i < p->n_data + p->n_zero; i++)
-        store_be64(header + QEMU_MULTIFD_OFFSETS_AT + i * sizeof(uint64_t),
-                   p->pgno[i] * PAGE_BYTES);
-}
+struct made_multifd_args {
+    unsigned n_channels;
+    enum multifd_method method;
+    bool old;        /* as 7.2: sync points at each section's end, SYNC packets
+                      * with pages, zero pages in the main channel */
+    bool no_end;     /* the last SYNC packets are missing */
+    bool no_mark;    /* the last mark is missing */
+    bool goes_on;    /* pages behind the last sync point */
+    bool other_uuid; /* the last channel is of another VM */
+    bool same_id;    /* the last channel calls itself 0 */
+};
+
+struct made_multifd {
+    struct buf main;
+    struct buf channels[MULTIFD_CHANNELS_MAX];
+};
+
+/* The machine and the pages of made_stream(.return_path): every page, and some
+ * of them again, in another channel, behind the next sync point. */
+void made_multifd(struct made_multifd *m, const struct made_multifd_args *args);
+void made_multifd_release(struct made_multifd *m);
 
 #endif
