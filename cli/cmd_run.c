@@ -8,6 +8,7 @@
 
 #include "cli/command.h"
 #include "cli/config.h"
+#include "cli/metrics.h"
 #include "cli/options.h"
 #include "cli/run/run_job.h"
 #include "cli/run/run_report.h"
@@ -142,7 +143,8 @@ static int add_vm(struct run *r, const struct config_vm *vm, uint64_t now_ns,
     return 0;
 }
 
-static void add_repository(struct run *r, const char *repository)
+static void add_repository(struct run *r, const char *repository,
+                           uint64_t now_ns)
 {
     for (size_t i = 0; i < r->n_tasks; i++) {
         if (!r->tasks[i].vm &&
@@ -153,6 +155,7 @@ static void add_repository(struct run *r, const char *repository)
         .repository = repository,
         .prunes = r->config.prune_for_ms > 0,
         .checks = r->config.check_for_ms > 0,
+        .now_ns = now_ns,
     };
 }
 
@@ -172,7 +175,7 @@ static int make_tasks(struct run *r, const struct option_words *words,
     }
     n_vms = r->n_tasks;
     for (size_t i = 0; rc == 0 && !r->options.dry_run && i < n_vms; i++)
-        add_repository(r, r->tasks[i].repository);
+        add_repository(r, r->tasks[i].repository, now_ns);
     return rc;
 }
 
@@ -223,9 +226,96 @@ static int delay(const struct run *r, struct error *err)
     return rc == ERR_TIMEOUT ? 0 : rc;
 }
 
+/* Metrics. */
+
+static uint64_t checked_ns(const struct run *r, const char *repository)
+{
+    for (size_t i = 0; i < r->n_tasks; i++) {
+        if (!r->tasks[i].vm && r->tasks[i].checked_ns &&
+            strcmp(r->tasks[i].repository, repository) == 0)
+            return r->tasks[i].checked_ns;
+    }
+    return 0;
+}
+
+static int set_task(const struct run *r, const struct run_task *t,
+                    struct metrics *m, struct error *err)
+{
+    const struct metrics_of_vm figures = {
+        .vm = t->vm->name,
+        .success = t->result == RUN_OK || t->result == RUN_NOT_DUE,
+        .runs = t->result != RUN_NOT_RUNNING && t->why.code != ERR_PEER,
+        .last_ns = t->last_ns,
+        .checked_ns = checked_ns(r, t->repository),
+        .taken = t->id[0],
+        .duration_ms = t->duration_ms,
+        .downtime_ms = t->downtime_ms,
+        .stored_bytes = t->stored_bytes,
+        .qemu_faults = t->qemu_faults,
+    };
+
+    return metrics_set_vm(m, &figures, err);
+}
+
+static bool is_configured(void *arg, const char *vm)
+{
+    return config_find_vm(arg, vm) != NULL;
+}
+
+static int write_metrics(struct run *r, int worst, uint64_t duration_ms,
+                         struct error *err)
+{
+    struct metrics m;
+    int rc = metrics_load(r->config.metrics_file, &m, err);
+
+    metrics_retain(&m, is_configured, &r->config);
+    for (size_t i = 0; rc == 0 && i < r->n_tasks; i++) {
+        if (r->tasks[i].vm)
+            rc = set_task(r, &r->tasks[i], &m, err);
+    }
+    if (rc == 0)
+        rc = metrics_set(&m, METRIC_RUN_TIME, "",
+                         (double)(clock_realtime_ns() / NS_PER_SEC), err);
+    if (rc == 0)
+        rc = metrics_set(&m, METRIC_RUN_DURATION, "",
+                         (double)duration_ms / 1e3, err);
+    if (rc == 0)
+        rc = metrics_set(&m, METRIC_RUN_STATUS, "",
+                         (double)error_exit_status(worst), err);
+    if (rc == 0)
+        rc = metrics_write(&m, r->config.metrics_file, err);
+    metrics_release(&m);
+    return rc;
+}
+
 static void on_done(void *arg, const struct run_task *t)
 {
     run_report_add(arg, t);
+}
+
+/* A file that cannot be written is a failure as others are. */
+static void tell_metrics(struct run *r, struct run_report *report,
+                         uint64_t duration_ms)
+{
+    struct run_task file = {.repository = r->config.metrics_file,
+                            .result = RUN_FAILED};
+
+    if (r->config.metrics_file && !r->options.dry_run &&
+        write_metrics(r, report->worst, duration_ms, &file.why) < 0)
+        run_report_add(report, &file);
+}
+
+static int finish(struct run *r, struct run_report *report, uint64_t begun_ns,
+                  struct error *err)
+{
+    uint64_t duration_ms = (clock_monotonic_ns() - begun_ns) / NS_PER_MS;
+    int rc;
+
+    tell_metrics(r, report, duration_ms);
+    rc = run_report_end(report, duration_ms, err);
+    /* Each failure had its own line and object. */
+    r->cli->told = report->worst != 0 && !report->output.code;
+    return rc;
 }
 
 static int run_tasks(struct run *r, struct error *err)
@@ -253,13 +343,7 @@ static int run_tasks(struct run *r, struct error *err)
         },
         err);
 
-    if (rc < 0)
-        return rc;
-    rc = run_report_end(&report,
-                        (clock_monotonic_ns() - begun_ns) / NS_PER_MS, err);
-    /* Each failure had its own line and object. */
-    r->cli->told = report.worst != 0 && !report.output.code;
-    return rc;
+    return rc < 0 ? rc : finish(r, &report, begun_ns, err);
 }
 
 static int run(struct cli *cli, int argc, char **argv, struct error *err)

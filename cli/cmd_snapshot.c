@@ -2,6 +2,7 @@
 
 #include "cli/command.h"
 #include "cli/hooks.h"
+#include "cli/metrics.h"
 #include "cli/options.h"
 #include "cli/output.h"
 #include "cli/progress.h"
@@ -24,6 +25,7 @@ struct snapshot_options {
     json_t *tags;
     struct option_list hooks;
     uint64_t hook_timeout_ms;
+    const char *metrics_file;
 };
 
 /* What the capture's calls back to us work with. */
@@ -31,6 +33,7 @@ struct taking {
     struct progress *progress;
     struct hooks hooks;
     uint64_t qemu_faults;
+    struct metrics_of_vm figures;
 };
 
 /* In the order of enum snapshot_mode. */
@@ -85,6 +88,8 @@ static const struct option_spec options[] = {
     {"hook-timeout", 0, OPTION_DURATION, AT(hook_timeout_ms), "DUR",
      "how long a hook may run before it is killed; 30s unless told. All hooks "
      "'paused' together: --max-downtime, if that is less"},
+    {"metrics-file", 0, OPTION_STRING, AT(metrics_file), "FILE",
+     "write figures for Prometheus to this file"},
     {0},
 };
 #undef AT
@@ -233,6 +238,13 @@ static int capture(struct cli *cli, const struct snapshot_options *o,
         progress_say(t->progress, "%s", t->hooks.late.message);
     if (rc < 0)
         return rc;
+    t->figures = (struct metrics_of_vm){.success = true,
+                                        .taken = true,
+                                        .last_ns = summary.time_ns,
+                                        .duration_ms = summary.duration_ms,
+                                        .downtime_ms = summary.downtime_ms,
+                                        .stored_bytes = summary.stored_bytes,
+                                        .qemu_faults = t->qemu_faults};
     rc = print_result(cli, t, &summary, &outcome, err);
     if (rc == 0 && t->hooks.late.code)
         rc = hook_failed(t, &summary, err);
@@ -241,6 +253,41 @@ static int capture(struct cli *cli, const struct snapshot_options *o,
     snapshot_outcome_release(&outcome);
     snapshot_summary_release(&summary);
     return rc;
+}
+
+static int write_metrics(const char *path, const struct metrics_of_vm *figures,
+                         struct error *err)
+{
+    struct metrics m;
+    int rc = metrics_load(path, &m, err);
+
+    if (rc == 0)
+        rc = metrics_set_vm(&m, figures, err);
+    if (rc == 0)
+        rc = metrics_write(&m, path, err);
+    metrics_release(&m);
+    return rc;
+}
+
+/* `rc` is the capture's, and counts before that of the file. */
+static int update_metrics(const struct snapshot_options *o, struct taking *t,
+                          int rc, struct error *err)
+{
+    struct error why = ERROR_INIT;
+
+    t->figures.vm = t->hooks.vm[0] ? t->hooks.vm : o->name;
+    t->figures.success = rc == 0;
+    t->figures.runs = rc != ERR_PEER;
+    /* A VM that did not tell its name cannot be told from others. */
+    if (!t->figures.vm ||
+        write_metrics(o->metrics_file, &t->figures, &why) == 0)
+        return rc;
+    if (rc < 0) {
+        progress_say(t->progress, "%s", why.message);
+        return rc;
+    }
+    return fail(err, ERR_PARTIAL, "the snapshot is complete, but %.500s",
+                why.message);
 }
 
 static int take(struct cli *cli, const struct snapshot_options *o,
@@ -260,7 +307,10 @@ static int take(struct cli *cli, const struct snapshot_options *o,
     if (rc < 0)
         return rc;
     t.progress = progress;
-    return capture(cli, o, repository, &t, err);
+    rc = capture(cli, o, repository, &t, err);
+    if (o->metrics_file)
+        rc = update_metrics(o, &t, rc, err);
+    return rc;
 }
 
 static int run(struct cli *cli, int argc, char **argv, struct error *err)

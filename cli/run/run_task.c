@@ -156,6 +156,8 @@ void run_task_told(struct run_task *t, const json_t *line)
         take_error(t, line);
     else if (strcmp(type, "snapshot") == 0 && t->state != RUN_FORGETTING)
         take_figures(t, line);
+    else if (strcmp(type, "check") == 0)
+        t->check_told = json_path_bool(line, "finished", true);
     else if (strcmp(type, "forget") == 0)
         t->forgotten = (uint64_t)json_path_int(line, "removed", 0);
 }
@@ -184,6 +186,8 @@ void run_task_ended(struct run_task *t, int wait_status)
 {
     bool well = WIFEXITED(wait_status) && WEXITSTATUS(wait_status) == 0;
 
+    if (well && t->state == RUN_CHECKING && t->check_told)
+        t->checked_ns = t->now_ns;
     if (!well && !t->error_told)
         explain_status(t, wait_status);
     /* A snapshot that is there is followed by its forget, and a damaged one

@@ -53,10 +53,12 @@ struct run_task {
     uint64_t duration_ms;
     uint64_t stored_bytes;
     uint64_t qemu_faults;
+    uint64_t checked_ns; /* a repository: when it was found good; 0: not */
     uint64_t forgotten;  /* snapshots; in a dry run: that would be */
     bool error_told;     /* by the command that runs now */
     bool snapshot_told;
     bool harmless; /* its error */
+    bool check_told;
 };
 
 const char *run_state_name(enum run_state state);

@@ -628,5 +628,111 @@ class Signals(Case):
         self.assertIn(process.returncode, (0, -signal.SIGUSR1))
 
 
+def parse_metrics(text):
+    """Prometheus' text format, strictly: {(name, labels): value}. HELP and
+    TYPE once a name and before it, the lines of a name together, no sample
+    twice, a newline at the end."""
+    name = r"[a-zA-Z_:][a-zA-Z0-9_:]*"
+    label = r'[a-zA-Z_][a-zA-Z0-9_]*="(?:[^"\\\n]|\\[\\"n])*"'
+    sample = re.compile(
+        r"(%s)(?:\{(%s(?:,%s)*)\})? (-?\d+(?:\.\d+)?(?:e[+-]?\d+)?)$"
+        % (name, label, label))
+    assert text.endswith("\n") and "\r" not in text, text
+    found, seen, helped, current = {}, set(), None, None
+    for line in text[:-1].split("\n"):
+        words = line.split(" ", 3)
+        if line.startswith("# HELP "):
+            assert words[2] not in seen and len(words) == 4, line
+            helped = words[2]
+        elif line.startswith("# TYPE "):
+            assert words[2] == helped and words[3] == "gauge", line
+            current = helped
+            seen.add(current)
+        else:
+            match = sample.match(line)
+            assert match and match.group(1) == current, line
+            key = match.group(1), match.group(2) or ""
+            assert key not in found, line
+            found[key] = float(match.group(3))
+    return found
+
+
+class Run(Case):
+    def config(self, text):
+        path = os.path.join(self.folder, "config")
+        with open(path, "w") as f:
+            f.write("repository = %s\n" % self.repo + text)
+        return path
+
+    def test_a_config_is_asked_for_and_checked(self):
+        self.assertIn("no config file", self.error(1, "not_found",
+                                                   "run")["message"])
+        self.error(1, "not_found", "run", "--config", "/nowhere/x")
+        for text, message in (
+                ("", "has no VM"),
+                ("[vm a]\nsocket = /a\nevry = 1h\n", ":4: unknown key 'evry'"),
+                ("jobs = 0\n[vm a]\nsocket = /a\n", "'jobs'")):
+            told = self.error(2, "usage", "run", "--config",
+                              self.config(text))
+            self.assertIn(message, told["message"])
+        told = self.error(2, "usage", "run", "--config",
+                          self.config("[vm a]\nsocket = /a\n"), "b")
+        self.assertIn("no VM 'b'", told["message"])
+
+    def test_what_does_not_run_is_passed_over_unless_required(self):
+        self.firn("init", self.repo)
+        path = self.config("[vm a]\nsocket = %s/a\n" % self.folder)
+        self.expect(0, "", "", "run", "--config", path)
+        status, objects = self.objects("run", "--config", path)
+        self.assertEqual(0, status)
+        self.assertEqual([("vm", "not_running"), ("repository", "ok"),
+                          ("run", None)],
+                         [(o["type"], o.get("result")) for o in objects])
+        path = self.config("[defaults]\nrequired = yes\n[vm a]\nsocket = %s/a"
+                           "\n" % self.folder)
+        status, out, err = self.firn("run", "--config", path)
+        self.assertEqual((20, ""), (status, out))
+        self.assertRegex(err, r"^firn: a: the VM does not run: [^\n]*\n$")
+
+    def test_the_environment_counts_before_the_config(self):
+        self.firn("init", self.repo)
+        path = self.config("[vm a]\nsocket = %s/a\n" % self.folder)
+        self.env["FIRN_REPOSITORY"] = other = os.path.join(self.folder, "o")
+        _, objects = self.objects("run", "--config", path)
+        self.assertEqual(other, objects[0]["repository"])
+        _, objects = self.objects("--repo", "/x", "run", "--config", path)
+        self.assertEqual("/x", objects[0]["repository"])
+
+    def test_metrics_are_what_prometheus_reads(self):
+        self.firn("init", self.repo)
+        file = os.path.join(self.folder, "firn.prom")
+        with open(file, "w") as f:
+            f.write('firn_last_success_timestamp_seconds{vm="b\\"c"} 1700000000\n'
+                    'firn_last_success_timestamp_seconds{vm="gone"} 1\n')
+        path = self.config("""
+metrics-file = %s
+[vm a]
+socket = %s/a
+[vm b"c]
+socket = %s/b
+required = yes
+""" % (file, self.folder, self.folder))
+        self.assertEqual(20, self.firn("run", "--config", path)[0])
+        with open(file) as f:
+            found = parse_metrics(f.read())
+        self.assertEqual(0, found["firn_success", 'vm="a"'])
+        self.assertEqual(0, found["firn_vm_running", 'vm="b\\"c"'])
+        self.assertEqual(1700000000, found[
+            "firn_last_success_timestamp_seconds", 'vm="b\\"c"'])
+        self.assertEqual(20, found["firn_run_exit_status", ""])
+        self.assertNotIn('vm="gone"', {labels for _, labels in found})
+        self.assertEqual(["firn.prom"], [n for n in os.listdir(self.folder)
+                                         if n.startswith("firn.prom")])
+        status, _, err = self.firn("run", "--config", path, "--metrics-file",
+                                   "/nowhere/x.prom", "a")
+        self.assertEqual(1, status)
+        self.assertRegex(err, r"^firn: /nowhere/x.prom: cannot write [^\n]*\n$")
+
+
 if __name__ == "__main__":
     unittest.main(verbosity=2)

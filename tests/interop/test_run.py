@@ -130,6 +130,15 @@ def test_three_of_five_fail_and_the_others_have_their_snapshots():
         last = objects[-1]
         assert last["type"] == "run" and last["status"] == 15
         assert (last["ok"], last["failed"]) == (2, 3), last
+        with open(f"{folder}/firn.prom") as f:
+            told = f.read()
+        for name in ("good1", "good2"):
+            assert f'firn_success{{vm="{name}"}} 1\n' in told
+            assert f'firn_last_check_timestamp_seconds{{vm="{name}"}} 1' \
+                in told
+            assert f'firn_snapshot_qemu_faults{{vm="{name}"}} ' in told
+        assert 'firn_success{vm="full"} 0\n' in told
+        assert "firn_run_exit_status 15\n" in told
         for name in ("good1", "good2"):
             assert len(snapshots(f"{folder}/r", name)) == 2
             assert results[name]["id"] == snapshots(f"{folder}/r",

@@ -164,7 +164,7 @@ static void a_damaged_old_one_stops_no_new_one(void **state)
 static struct run_task a_repository(void)
 {
     return (struct run_task){
-        .repository = "/r", .prunes = true, .checks = true};
+        .repository = "/r", .prunes = true, .checks = true, .now_ns = NOW};
 }
 
 static void a_repository_is_pruned_and_checked(void **state)
@@ -175,8 +175,16 @@ static void a_repository_is_pruned_and_checked(void **state)
     assert_int_equal(t.state, RUN_PRUNING);
     run_task_ended(&t, EXITED(0));
     assert_int_equal(t.state, RUN_CHECKING);
+    tell(&t, "{\"type\":\"check\",\"errors\":0,\"finished\":true}");
     run_task_ended(&t, EXITED(0));
     assert_int_equal(t.result, RUN_OK);
+    assert_true(t.checked_ns == NOW);
+    t = a_repository();
+    t.prunes = false;
+    run_task_advance(&t);
+    tell(&t, "{\"type\":\"check\",\"errors\":0,\"finished\":false}");
+    run_task_ended(&t, EXITED(0));
+    assert_true(t.checked_ns == 0);
     t = a_repository();
     t.prunes = t.checks = false;
     run_task_advance(&t);
