@@ -13,13 +13,18 @@
 #include "storage/verify.h"
 
 struct check_options {
+    uint64_t max_duration_ms;
     unsigned read_data_percent;
 };
 
 static const struct option_spec options[] = {
     {"read-data", 0, OPTION_PERCENT,
      offsetof(struct check_options, read_data_percent), "PERCENT",
-     "read page data as well and compare every hash: all of it, or a share"},
+     "read page data as well and compare every hash: all of it, or the share "
+     "that was read longest ago"},
+    {"max-duration", 0, OPTION_DURATION,
+     offsetof(struct check_options, max_duration_ms), "DUR",
+     "stop after this time; the next check goes on"},
     {0},
 };
 
@@ -72,13 +77,15 @@ static int print_report(const struct cli *cli, unsigned percent,
 {
     if (cli->json)
         return output_json(
-            json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:i}", "type",
-                      "check", "snapshots", (json_int_t)r->snapshots, "packs",
-                      (json_int_t)r->packs, "errors", (json_int_t)r->errors,
-                      "frames_read", (json_int_t)r->frames_read, "pages_hashed",
+            json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:i, s:I, s:b}",
+                      "type", "check", "snapshots", (json_int_t)r->snapshots,
+                      "packs", (json_int_t)r->packs, "errors",
+                      (json_int_t)r->errors, "frames_read",
+                      (json_int_t)r->frames_read, "pages_hashed",
                       (json_int_t)r->pages_hashed, "unreferenced_packs",
                       (json_int_t)r->unreferenced_packs, "read_data_percent",
-                      (int)percent),
+                      (int)percent, "read_bytes", (json_int_t)r->read_bytes,
+                      "finished", r->finished),
             err);
     if (cli->quiet)
         return 0;
@@ -89,6 +96,8 @@ static int print_report(const struct cli *cli, unsigned percent,
         output_text(", %" PRIu64 " pages hashed", r->pages_hashed);
     output_text(": %" PRIu64 " error%s\n", r->errors,
                 r->errors == 1 ? "" : "s");
+    if (!r->finished)
+        output_text("time was up: the next check goes on\n");
     return output_flush(err);
 }
 
@@ -109,8 +118,8 @@ static int resolve(struct repository *repository,
 }
 
 static int verify(struct cli *cli, struct repository *repository,
-                  const char *const *ids, size_t n_ids, unsigned percent,
-                  struct error *err)
+                  const char *const *ids, size_t n_ids,
+                  const struct check_options *o, struct error *err)
 {
     cleanup(progress) struct progress *progress = NULL;
     struct verify_report report = {0};
@@ -123,7 +132,9 @@ static int verify(struct cli *cli, struct repository *repository,
     rc = verify_run(repository,
                     &(struct verify_args){.ids = ids,
                                           .n_ids = n_ids,
-                                          .read_data_percent = percent,
+                                          .read_data_percent =
+                                              o->read_data_percent,
+                                          .max_duration_ms = o->max_duration_ms,
                                           .stop = cli->stop,
                                           .finding = print_finding,
                                           .progress = show_progress,
@@ -133,7 +144,7 @@ static int verify(struct cli *cli, struct repository *repository,
     if (check.output.code)
         return error_copy(err, &check.output);
     if (rc == 0)
-        rc = print_report(cli, percent, &report, err);
+        rc = print_report(cli, o->read_data_percent, &report, err);
     if (rc < 0 || report.errors == 0)
         return rc;
     cli->error_told = true;
@@ -164,18 +175,21 @@ static int run(struct cli *cli, int argc, char **argv, struct error *err)
     rc = resolve(repository, &words, ids, pointers, err);
     if (rc < 0)
         return rc;
-    return verify(cli, repository, pointers, (size_t)words.n_rest,
-                  o.read_data_percent, err);
+    return verify(cli, repository, pointers, (size_t)words.n_rest, &o, err);
 }
 
 const struct command cmd_check = {
     .name = "check",
     .summary = "check snapshots and packs: structure, or all data as well",
-    .usage = "check [SNAP...] [--read-data[=PERCENT]]",
+    .usage = "check [SNAP...] [--read-data[=PERCENT]] [--max-duration DUR]",
     .options = options,
     .details = "Without SNAP the whole repository is checked. Nothing is "
                "repaired. Each finding is a line; the exit status is 13 when "
                "there is an error. A pack that no snapshot refers to is a "
-               "note.",
+               "note.\n"
+               "What was checked and when is recorded: a share of the data, or "
+               "what fits into a time, begins with what was never read or was "
+               "read longest ago, so that one check after the other covers "
+               "everything. 'firn list' shows it.",
     .run = run,
 };

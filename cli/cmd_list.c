@@ -5,6 +5,7 @@
 #include <inttypes.h>
 
 #include "cli/command.h"
+#include "cli/keeping.h"
 #include "cli/options.h"
 #include "cli/output.h"
 #include "cli/spark.h"
@@ -13,14 +14,15 @@
 
 static const struct option_spec options[] = {{0}};
 
-static const char *const headings[] = {"ID",   "TIME", ">RAM",
-                                       ">NEW", "MODE", "TAGS"};
+static const char *const headings[] = {"ID",     "TIME", ">RAM", ">NEW",
+                                       ">ALONE", "MODE", "TAGS"};
 
 struct snapshots {
     struct snapshot_summary *all;
     size_t n;
     size_t n_bad;
     struct error first_bad;
+    struct keeping keeping;
 };
 
 static void release_snapshots(struct snapshots *s)
@@ -28,6 +30,7 @@ static void release_snapshots(struct snapshots *s)
     for (size_t i = 0; i < s->n; i++)
         snapshot_summary_release(&s->all[i]);
     free(s->all);
+    keeping_release(&s->keeping);
 }
 
 /* Named at once, on stderr: the others are listed all the same. */
@@ -41,37 +44,47 @@ static void tell_bad(void *arg, const char *id, const struct error *why)
         error_copy(&s->first_bad, why);
 }
 
-static int print_json(const struct snapshot_summary *s, struct error *err)
+static int print_json(const struct keeping *keeping,
+                      const struct snapshot_summary *s, struct error *err)
 {
+    struct kept kept = keeping_find(keeping, s->id);
+    json_t *object;
     char time[32];
+    int rc;
 
     clock_format_utc(s->time_ns, time);
-    return output_json(
-        json_pack("{s:s, s:s, s:o, s:s, s:s, s:I, s:I, s:s, s:s, s:o}", "type",
-                  "snapshot", "id", s->id, "vm", json_text(s->vm), "vm_uuid",
-                  s->vm_uuid, "time", time, "ram_bytes",
-                  (json_int_t)s->ram_bytes, "new_bytes",
-                  (json_int_t)s->stored_bytes, "mode", s->mode, "run_state",
-                  s->run_state, "tags",
-                  s->tags ? json_incref(s->tags) : json_object()),
-        err);
+    object = json_pack("{s:s, s:s, s:o, s:s, s:s, s:I, s:I, s:s, s:s, s:o}",
+                       "type", "snapshot", "id", s->id, "vm", json_text(s->vm),
+                       "vm_uuid", s->vm_uuid, "time", time, "ram_bytes",
+                       (json_int_t)s->ram_bytes, "new_bytes",
+                       (json_int_t)s->stored_bytes, "mode", s->mode,
+                       "run_state", s->run_state, "tags",
+                       s->tags ? json_incref(s->tags) : json_object());
+    rc = keeping_add_json(&kept, object, err);
+    if (rc < 0) {
+        json_decref(object);
+        return rc;
+    }
+    return output_json(object, err);
 }
 
-static int add_row(struct output_table *table, const struct snapshot_summary *s,
-                   struct error *err)
+static int add_row(struct output_table *table, const struct keeping *keeping,
+                   const struct snapshot_summary *s, struct error *err)
 {
+    struct kept kept = keeping_find(keeping, s->id);
     cleanup_buf struct buf tags = BUF_INIT;
-    char time[32], ram[32], fresh[32];
+    char time[32], ram[32], fresh[32], alone[32];
     int rc = summary_append_tags(s->tags, &tags, err);
 
     if (rc < 0)
         return rc;
     return output_table_row(
         table,
-        (const char *const[]){s->id, output_time(s->time_ns, time),
-                              output_size(s->ram_bytes, ram),
-                              output_size(s->stored_bytes, fresh), s->mode,
-                              buf_str(&tags)},
+        (const char *const[]){
+            s->id, output_time(s->time_ns, time),
+            output_size(s->ram_bytes, ram), output_size(s->stored_bytes, fresh),
+            kept.sized ? output_size(kept.usage.unique_bytes, alone) : "?",
+            s->mode, buf_str(&tags)},
         err);
 }
 
@@ -99,7 +112,8 @@ static int in_groups(const void *a, const void *b)
 }
 
 /* "vm1: 24 snapshots, 3.1 GiB  ▇▁▁▂", then a table. */
-static int print_group(struct snapshot_summary *const *of, size_t n,
+static int print_group(const struct keeping *keeping,
+                       struct snapshot_summary *const *of, size_t n,
                        struct error *err)
 {
     cleanup(output_table) struct output_table *table = NULL;
@@ -113,7 +127,7 @@ static int print_group(struct snapshot_summary *const *of, size_t n,
     for (size_t i = 0; rc == 0 && i < n; i++) {
         sizes[i] = of[i]->stored_bytes;
         bytes += sizes[i];
-        rc = add_row(table, of[i], err);
+        rc = add_row(table, keeping, of[i], err);
     }
     if (rc < 0)
         return rc;
@@ -124,7 +138,27 @@ static int print_group(struct snapshot_summary *const *of, size_t n,
     return 0;
 }
 
-static int print_groups(struct snapshot_summary **of, size_t n,
+/* When the last of them was checked is when all were. */
+static void print_checks(const struct keeping *keeping,
+                         struct snapshot_summary *const *of, size_t n)
+{
+    struct checked_snapshot oldest = {UINT64_MAX, UINT64_MAX};
+    char a[32], b[32];
+
+    for (size_t i = 0; i < n; i++) {
+        struct checked_snapshot c = keeping_find(keeping, of[i]->id).checked;
+
+        oldest.structure_ns = MIN(oldest.structure_ns, c.structure_ns);
+        oldest.data_ns = MIN(oldest.data_ns, c.data_ns);
+    }
+    output_text("\nall checked since: %s, all data read since: %s\n",
+                oldest.structure_ns ? output_time(oldest.structure_ns, a)
+                                    : "never",
+                oldest.data_ns ? output_time(oldest.data_ns, b) : "never");
+}
+
+static int print_groups(const struct keeping *keeping,
+                        struct snapshot_summary **of, size_t n,
                         struct error *err)
 {
     size_t end;
@@ -136,8 +170,10 @@ static int print_groups(struct snapshot_summary **of, size_t n,
             end++;
         if (at > 0)
             output_text("\n");
-        rc = print_group(of + at, end - at, err);
+        rc = print_group(keeping, of + at, end - at, err);
     }
+    if (rc == 0 && n > 0)
+        print_checks(keeping, of, n);
     return rc;
 }
 
@@ -154,11 +190,11 @@ static int print_all(const struct cli *cli, struct snapshots *s, const char *vm,
             continue;
         of[n++] = &s->all[i];
         if (cli->json)
-            rc = print_json(&s->all[i], err);
+            rc = print_json(&s->keeping, &s->all[i], err);
     }
     if (rc < 0 || cli->json)
         return rc;
-    rc = print_groups(of, n, err);
+    rc = print_groups(&s->keeping, of, n, err);
     if (n == 0 && !cli->quiet)
         output_message("firn: no snapshots%s%s yet\n", vm ? " of " : "",
                        vm ? vm : "");
@@ -176,6 +212,7 @@ static int list(struct cli *cli, const char *vm, struct error *err)
     rc = repository_list(repository, tell_bad, &s, &s.all, &s.n, err);
     if (rc < 0)
         return rc;
+    keeping_load(repository, cli->stop, &s.keeping);
     rc = print_all(cli, &s, vm, err);
     if (rc == 0 && s.n_bad > 0) {
         rc = fail(err, s.first_bad.code, "%zu snapshot%s cannot be read",
@@ -201,7 +238,8 @@ const struct command cmd_list = {
     .summary = "list the snapshots, all or those of one VM, oldest first",
     .usage = "list [VM]",
     .options = options,
-    .details = "NEW is what a snapshot added to the repository when it was "
+    .details = "ALONE is what deleting this snapshot alone would give back. "
+               "NEW is what a snapshot added to the repository when it was "
                "taken; the bars above a VM's snapshots show it over time, each "
                "step of height a like factor. A snapshot that cannot be read "
                "is named on stderr; the "

@@ -13,10 +13,13 @@ int show_init(struct show *s, struct repository *repository,
               struct stopper *stop, struct error *err)
 {
     cleanup_free bool *shared = NULL;
+    cleanup(keeping) struct keeping keeping;
     uint32_t n = snapshot_reader_blocks(reader)->n;
     int rc;
 
     *s = (struct show){.reader = reader, .with_map = with_map};
+    keeping_load(repository, stop, &keeping);
+    s->kept = keeping_find(&keeping, snapshot_reader_summary(reader)->id);
     s->maps = calloc((size_t)n + 1, sizeof(*s->maps));
     if (!s->maps)
         return fail_nomem(err);
@@ -152,6 +155,8 @@ int show_json(const struct show *s, json_t **ret, struct error *err)
                  json_integer(
                      (json_int_t)snapshot_reader_image_bytes(s->reader)),
                  err);
+    if (rc == 0)
+        rc = keeping_add_json(&s->kept, object, err);
     if (rc == 0)
         rc = add_array(s, object, "blocks", add_blocks, err);
     if (rc == 0)

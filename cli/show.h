@@ -7,12 +7,14 @@
 #ifndef FIRN_CLI_SHOW_H
 #define FIRN_CLI_SHOW_H
 
+#include "cli/keeping.h"
 #include "cli/memory_map.h"
 
 struct show {
     struct snapshot_reader *reader; /* borrowed */
     struct memory_map *maps;        /* one a block */
     json_t *facts;
+    struct kept kept;
     bool with_map;
 };
 

@@ -118,6 +118,9 @@ static int add_sizes(struct pair *p, struct error *err)
             row_count(p, "pages stored", a->pages_stored, b->pages_stored, err);
     if (rc == 0)
         rc = row_size(p, "stored new", a->stored_bytes, b->stored_bytes, err);
+    if (rc == 0 && p->a->kept.sized && p->b->kept.sized)
+        rc = row_size(p, "here alone", p->a->kept.usage.unique_bytes,
+                      p->b->kept.usage.unique_bytes, err);
     if (rc == 0)
         rc = row_size(p, "whole image",
                       snapshot_reader_image_bytes(p->a->reader),

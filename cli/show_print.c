@@ -93,6 +93,22 @@ static void print_capture(const struct snapshot_summary *s,
     print_rounds(capture);
 }
 
+static void print_kept(const struct kept *kept)
+{
+    char a[32], b[32];
+
+    if (kept->sized)
+        output_text(FACT "%s here alone, %s shared with others\n", "needs",
+                    output_size(kept->usage.unique_bytes, a),
+                    output_size(kept->usage.shared_bytes, b));
+    output_text(FACT "%s, all data %s\n", "checked",
+                kept->checked.structure_ns
+                    ? output_time(kept->checked.structure_ns, a)
+                    : "never",
+                kept->checked.data_ns ? output_time(kept->checked.data_ns, b)
+                                      : "never");
+}
+
 static int print_sizes(const struct show *s, struct error *err)
 {
     const struct snapshot_summary *sum = snapshot_reader_summary(s->reader);
@@ -114,6 +130,7 @@ static int print_sizes(const struct show *s, struct error *err)
                 output_size(sum->stored_bytes, a),
                 output_size(snapshot_reader_image_bytes(s->reader), b),
                 output_size(sum->device_bytes, c));
+    print_kept(&s->kept);
     if (tags.len > 0)
         output_text(FACT "%s\n", "tags", buf_str(&tags));
     return rc;

@@ -19,7 +19,7 @@
 #include "storage/repository_inside.h"
 #include "storage/summary_fields.h"
 
-#define CATALOG_SCHEMA_VERSION 1
+#define CATALOG_SCHEMA_VERSION 2
 #define SUMMARY_MAX_BYTES      (1u << 20)
 #define ROWS_MAX               (1u << 20)
 
@@ -168,6 +168,11 @@ static void remove_files(struct repository *r)
         unlinkat(repository_dirfd(r), names[i], 0);
 }
 
+void catalog_remove(struct repository *r)
+{
+    remove_files(r);
+}
+
 struct catalog *catalog_open(struct repository *r)
 {
     struct catalog *c = calloc(1, sizeof(*c));
@@ -206,6 +211,11 @@ void catalog_close(struct catalog *c)
     sql_close(c->sql);
     drop_rows(c);
     free(c);
+}
+
+struct sql *catalog_sql(struct catalog *c)
+{
+    return c->sql;
 }
 
 static int compare_id(const void *id, const void *row)

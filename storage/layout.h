@@ -8,6 +8,7 @@
  *   hints/<id>        of a snapshot
  *   locks/<id>        16 hex digits, see lease.h
  *   condemned/<id>    16 hex digits, see condemned.h
+ *   checks/<id>       16 hex digits, see check_state.h
  *
  * Pure but for layout_new_id(); any thread.
  */
@@ -24,6 +25,7 @@
 #define LAYOUT_HINTS     "hints"
 #define LAYOUT_LOCKS     "locks"
 #define LAYOUT_CONDEMNED "condemned"
+#define LAYOUT_CHECKS    "checks"
 
 #define LAYOUT_LOCK_ID_LEN   16u
 #define LAYOUT_PACK_ID_BYTES 16u

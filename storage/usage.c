@@ -39,6 +39,11 @@ void usage_free(struct usage *u)
     free(u);
 }
 
+const struct snapshot_usage *usage_at(const struct usage *u, size_t i)
+{
+    return i < u->n_snapshots ? &u->snapshots[i].sizes : NULL;
+}
+
 const struct snapshot_usage *usage_of(const struct usage *u, const char *id)
 {
     for (uint32_t i = 0; i < u->n_snapshots; i++) {

@@ -27,8 +27,16 @@ struct snapshot_usage {
 int usage_read(struct repository *r, struct stopper *stop, struct usage **ret,
                struct error *err) NODISCARD;
 void usage_free(struct usage *u);
+/* The i-th of all snapshots, NULL behind the last; borrowed. */
+const struct snapshot_usage *usage_at(const struct usage *u, size_t i);
 /* NULL when there is no such snapshot; borrowed. */
 const struct snapshot_usage *usage_of(const struct usage *u, const char *id);
+
+/* The sizes of all snapshots, from the catalog while the set of snapshots is as
+ * it was, else by usage_read(). The caller frees the array. */
+int usage_sizes(struct repository *r, struct stopper *stop,
+                struct snapshot_usage **ret, size_t *ret_n,
+                struct error *err) NODISCARD;
 
 DEFINE_CLEANUP(usage, struct usage *, usage_free)
 

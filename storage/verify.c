@@ -11,13 +11,26 @@
  */
 #include "storage/verify.h"
 
-#include <sys/random.h>
-
+#define LOG_AREA "verify"
+#include "core/base/clock.h"
+#include "core/base/log.h"
+#include "storage/check_state.h"
+#include "storage/lease.h"
 #include "storage/repository_inside.h"
 #include "storage/snapshot_reader_inside.h"
 #include "storage/verify_pack.h"
 
 #define FINDINGS_AN_OBJECT 16u
+
+enum look { LOOK_NONE, LOOK_SOUND, LOOK_DAMAGED };
+
+/* A snapshot whose structure was checked, and what it refers to. */
+struct checked {
+    char id[SNAPSHOT_ID_LEN + 1];
+    uint32_t *packs; /* numbers in the set */
+    uint32_t n_packs;
+    bool sound;
+};
 
 struct verification {
     struct repository *repository;
@@ -28,7 +41,12 @@ struct verification {
     struct manifest_pack *packs; /* as described, in the order of the set */
     uint64_t total_bytes;
     uint64_t done_bytes;
-    uint64_t random;
+    uint64_t deadline_ns;       /* monotonic; 0: none */
+    struct check_state *before; /* what was checked until now */
+    struct check_state *now;    /* what is new */
+    struct checked *snapshots;
+    size_t n_snapshots;
+    enum look *looks; /* one for each pack of the set */
     /* The object at hand. */
     char object[64];
     unsigned n_findings;
@@ -76,6 +94,11 @@ static void tell_progress(struct verification *v)
 {
     if (v->args->progress)
         v->args->progress(v->args->arg, v->done_bytes, v->total_bytes);
+}
+
+static bool time_is_up(const struct verification *v)
+{
+    return v->deadline_ns && clock_monotonic_ns() >= v->deadline_ns;
 }
 
 static int check_stop(const struct verification *v, struct error *err)
@@ -177,9 +200,28 @@ static int check_index(struct verification *v, struct snapshot_reader *reader,
     return 0;
 }
 
-static int check_snapshot(void *arg, const char *id, struct error *err)
+static int note_packs(struct verification *v, struct checked *c,
+                      const struct manifest_pack *packs, uint32_t n,
+                      struct error *err)
 {
-    struct verification *v = arg;
+    int rc = 0;
+
+    c->packs = calloc((size_t)n + 1, sizeof(*c->packs));
+    if (!c->packs)
+        return fail_nomem(err);
+    for (; rc == 0 && c->n_packs < n; c->n_packs++) {
+        rc = note_pack(v, &packs[c->n_packs], err);
+        if (rc == 0)
+            c->packs[c->n_packs] =
+                pack_set_find_text(&v->ids, packs[c->n_packs].id);
+    }
+    return rc;
+}
+
+static int check_snapshot(struct verification *v, struct checked *c,
+                          struct error *err)
+{
+    const char *id = c->id;
     cleanup(snapshot_reader) struct snapshot_reader *reader = NULL;
     const struct manifest_pack *packs;
     struct error why;
@@ -196,52 +238,170 @@ static int check_snapshot(void *arg, const char *id, struct error *err)
         return rc == ERR_NOMEM ? error_copy(err, &why) : 0;
     }
     packs = manifest_packs(snapshot_reader_manifest(reader), &n);
-    for (uint32_t i = 0; rc == 0 && i < n; i++)
-        rc = note_pack(v, &packs[i], err);
+    rc = note_packs(v, c, packs, n, err);
     if (rc == 0)
         rc = check_index(v, reader, err);
+    c->sound = v->n_findings == 0;
     end_object(v);
     return rc;
 }
 
+static int add_snapshot(void *arg, const char *id, struct error *err)
+{
+    struct verification *v = arg;
+    size_t n = v->n_snapshots;
+
+    /* Room comes in powers of two, so it is full when n is one. */
+    if (!(n & (n - 1))) {
+        void *all =
+            realloc(v->snapshots, (n ? n * 2 : 1) * sizeof(*v->snapshots));
+
+        if (!all)
+            return fail_nomem(err);
+        v->snapshots = all;
+    }
+    v->snapshots[n] = (struct checked){.n_packs = 0};
+    snprintf(v->snapshots[n].id, sizeof(v->snapshots[n].id), "%s", id);
+    v->n_snapshots++;
+    return 0;
+}
+
+/* What was checked longest ago comes first. */
+static int compare_snapshots(const void *a, const void *b, void *arg)
+{
+    const struct check_state *s = arg;
+    const struct checked *x = a, *y = b;
+    uint64_t tx = check_state_snapshot(s, x->id).structure_ns;
+    uint64_t ty = check_state_snapshot(s, y->id).structure_ns;
+
+    return tx != ty ? (tx < ty ? -1 : 1) : strcmp(x->id, y->id);
+}
+
+/* Half of the time at most, so that data comes round as well. */
 static int check_snapshots(struct verification *v, struct error *err)
 {
     struct object_folder folder =
         layout_snapshots(repository_snapshots_dirfd(v->repository));
+    uint64_t now = clock_monotonic_ns(), until = v->deadline_ns;
+    size_t n = 0;
     int rc = 0;
 
     if (v->args->n_ids == 0)
-        return object_list(&folder, check_snapshot, v, err);
+        rc = object_list(&folder, add_snapshot, v, err);
     for (size_t i = 0; rc == 0 && i < v->args->n_ids; i++)
-        rc = check_snapshot(v, v->args->ids[i], err);
+        rc = add_snapshot(v, v->args->ids[i], err);
+    if (v->n_snapshots > 0)
+        qsort_r(v->snapshots, v->n_snapshots, sizeof(*v->snapshots),
+                compare_snapshots, v->before);
+    if (until && v->args->read_data_percent)
+        until = now + (until - MIN(until, now)) / 2;
+    for (; rc == 0 && n < v->n_snapshots; n++) {
+        if (n > 0 && until && clock_monotonic_ns() >= until)
+            break;
+        rc = check_snapshot(v, &v->snapshots[n], err);
+    }
+    if (n < v->n_snapshots)
+        v->report->finished = false;
     return rc;
 }
 
-static int check_packs(struct verification *v, struct error *err)
+/* First the pack whose check is under way, then the one read longest ago. */
+static int compare_packs(const void *a, const void *b, void *arg)
 {
+    const struct verification *v = arg;
+    const char *x = v->packs[*(const uint32_t *)a].id;
+    const char *y = v->packs[*(const uint32_t *)b].id;
+    struct checked_pack cx = check_state_pack(v->before, x);
+    struct checked_pack cy = check_state_pack(v->before, y);
+
+    if ((cx.next_frame > 0) != (cy.next_frame > 0))
+        return cx.next_frame > 0 ? -1 : 1;
+    return cx.data_ns != cy.data_ns ? (cx.data_ns < cy.data_ns ? -1 : 1)
+                                    : strcmp(x, y);
+}
+
+static uint64_t data_budget(const struct verification *v)
+{
+    unsigned percent = v->args->read_data_percent;
+
+    if (percent == 0 || percent >= 100)
+        return percent ? UINT64_MAX : 0;
+    return MAX(v->total_bytes / 100 * percent, 1u);
+}
+
+/* What is damaged counts as never checked, so that it is told again. */
+static int note_checked(struct verification *v, const char *id,
+                        const struct verify_pack_report *one, struct error *err)
+{
+    struct checked_pack is = check_state_pack(v->before, id);
+
+    if (v->n_findings > 0)
+        return check_state_set_pack(v->now, id, (struct checked_pack){0}, err);
+    if (one->bytes_read == 0)
+        return 0;
+    is.next_frame = one->next_frame;
+    if (is.next_frame == 0)
+        is.data_ns = clock_realtime_ns();
+    return check_state_set_pack(v->now, id, is, err);
+}
+
+static int check_pack(struct verification *v, uint32_t number,
+                      uint64_t max_bytes, struct error *err)
+{
+    const struct manifest_pack *pack = &v->packs[number];
     struct verify_pack_report one;
     struct verify_pack_args args = {
         .repository = v->repository,
+        .expected = pack,
         .codec = v->codec,
-        .read_data_percent = v->args->read_data_percent,
-        .random = &v->random,
+        .max_bytes = max_bytes,
+        .first_frame = check_state_pack(v->before, pack->id).next_frame,
+        .deadline_ns = v->deadline_ns,
         .stop = v->args->stop,
         .finding = tell,
         .arg = v,
     };
+    struct error why;
+    int rc, noted;
+
+    begin_object(v, "pack", pack->id);
+    rc = verify_pack(&args, &one, err);
+    end_object(v);
+    noted = note_checked(v, pack->id, &one, &why);
+    if (one.next_frame > 0)
+        v->report->finished &= !time_is_up(v);
+    v->looks[number] = v->n_findings ? LOOK_DAMAGED : LOOK_SOUND;
+    v->report->packs++;
+    v->report->frames_read += one.frames_read;
+    v->report->pages_hashed += one.pages_hashed;
+    v->report->read_bytes += one.bytes_read;
+    v->done_bytes += pack->bytes;
+    tell_progress(v);
+    return rc < 0 || noted == 0 ? rc : error_copy(err, &why);
+}
+
+static int check_packs(struct verification *v, struct error *err)
+{
+    uint64_t budget = data_budget(v), n = v->ids.n;
+    cleanup_free uint32_t *order = calloc(n + 1, sizeof(*order));
     int rc = 0;
 
+    v->looks = calloc(n + 1, sizeof(*v->looks));
+    if (!order || !v->looks)
+        return fail_nomem(err);
+    for (uint32_t i = 0; i < n; i++)
+        order[i] = i;
+    if (n > 0)
+        qsort_r(order, n, sizeof(*order), compare_packs, v);
     tell_progress(v);
-    for (uint32_t i = 0; rc == 0 && i < v->ids.n; i++) {
-        args.expected = &v->packs[i];
-        begin_object(v, "pack", v->packs[i].id);
-        rc = verify_pack(&args, &one, err);
-        end_object(v);
-        v->report->packs++;
-        v->report->frames_read += one.frames_read;
-        v->report->pages_hashed += one.pages_hashed;
-        v->done_bytes += v->packs[i].bytes;
-        tell_progress(v);
+    for (uint32_t i = 0; rc == 0 && i < n; i++) {
+        uint64_t left = budget - MIN(budget, v->report->read_bytes);
+
+        if (time_is_up(v)) {
+            v->report->finished = false;
+            break;
+        }
+        rc = check_pack(v, order[i], budget == UINT64_MAX ? budget : left, err);
     }
     return rc;
 }
@@ -265,32 +425,106 @@ static int run(struct verification *v, struct error *err)
     struct error why;
     int rc = frame_codec_new(0, &v->codec, err);
 
-    if (rc == 0 && getrandom(&v->random, sizeof(v->random), 0) < 0)
-        rc = fail_errno(err, ERR_IO, "no random numbers");
+    if (rc == 0)
+        rc = check_state_load(v->repository, &v->before, err);
+    if (rc == 0)
+        rc = check_state_new(&v->now, err);
     if (rc < 0)
         return rc;
-    v->random |= 1;
     begin_object(v, LAYOUT_CONFIG, "");
     if (repository_check_config(v->repository, &why) < 0)
         tell(v, &why);
     rc = check_snapshots(v, err);
     if (rc == 0)
         rc = check_packs(v, err);
-    if (rc == 0 && v->args->n_ids == 0)
+    if (rc == 0 && v->args->n_ids == 0 && v->report->finished)
         rc = object_list(&packs, look_at_pack, v, err);
     return rc;
+}
+
+/* The oldest data check of what a snapshot refers to; 0: some of it never. */
+static uint64_t oldest_data(const struct verification *v,
+                            const struct checked *c)
+{
+    uint64_t oldest = UINT64_MAX;
+
+    for (uint32_t i = 0; i < c->n_packs; i++) {
+        const char *id = v->packs[c->packs[i]].id;
+        struct checked_pack is = check_state_pack(v->now, id);
+
+        if (is.data_ns == 0 && is.next_frame == 0)
+            is = check_state_pack(v->before, id);
+        oldest = MIN(oldest, is.data_ns);
+    }
+    return c->n_packs ? oldest : clock_realtime_ns();
+}
+
+/* A snapshot was checked when its object and all of its packs were; one that
+ * is damaged counts as never checked. */
+static int note_snapshots(struct verification *v, struct error *err)
+{
+    uint64_t now = clock_realtime_ns();
+    int rc = 0;
+
+    for (size_t i = 0; rc == 0 && v->looks && i < v->n_snapshots; i++) {
+        const struct checked *c = &v->snapshots[i];
+        struct checked_snapshot is = {.structure_ns = now};
+        bool damaged = !c->sound, whole = true;
+
+        for (uint32_t j = 0; j < c->n_packs; j++) {
+            damaged |= v->looks[c->packs[j]] == LOOK_DAMAGED;
+            whole &= v->looks[c->packs[j]] != LOOK_NONE;
+        }
+        if (!c->packs || (!whole && !damaged))
+            continue;
+        is.data_ns = oldest_data(v, c);
+        if (damaged)
+            is = (struct checked_snapshot){0};
+        rc = check_state_set_snapshot(v->now, c->id, is, err);
+    }
+    return rc;
+}
+
+/* A repository that cannot be written is checked all the same. */
+static void record(struct verification *v)
+{
+    struct error why;
+    int rc = v->now ? note_snapshots(v, &why) : 0;
+
+    if (rc == 0 && v->now)
+        rc = check_state_store(v->repository, v->now, &why);
+    if (rc < 0)
+        log_debug("not recorded: %s", why.message);
+}
+
+static void release(struct verification *v)
+{
+    frame_codec_free(v->codec);
+    check_state_free(v->before);
+    check_state_free(v->now);
+    pack_set_release(&v->ids);
+    for (size_t i = 0; i < v->n_snapshots; i++)
+        free(v->snapshots[i].packs);
+    free(v->snapshots);
+    free(v->looks);
+    free(v->packs);
 }
 
 int verify_run(struct repository *r, const struct verify_args *args,
                struct verify_report *ret, struct error *err)
 {
-    struct verify_report report = {0};
+    struct verify_report report = {.finished = true};
     struct verification v = {.repository = r, .args = args, .report = &report};
-    int rc = run(&v, err);
+    cleanup(lease) struct lease *l = NULL;
+    int rc = lease_acquire(r, "check", NULL, &l, err);
 
-    frame_codec_free(v.codec);
-    pack_set_release(&v.ids);
-    free(v.packs);
+    if (args->max_duration_ms)
+        v.deadline_ns =
+            clock_monotonic_ns() + args->max_duration_ms * NS_PER_MS;
+    if (rc == 0)
+        rc = run(&v, err);
+    record(&v);
+    release(&v);
     if (rc < 0)
         return error_wrap(err, "the check did not end");
     *ret = report;

@@ -4,6 +4,7 @@
  * Structure: config, each snapshot object (checksum, schema, segments all
  * resolvable), each pack (size, trailer, tables). With data: each frame's
  * checksum, each page's content hash. A pack nobody refers to is information.
+ * What was checked is recorded (check_state.h), also when it was interrupted.
  */
 #ifndef FIRN_STORAGE_VERIFY_H
 #define FIRN_STORAGE_VERIFY_H
@@ -14,7 +15,10 @@
 struct verify_args {
     const char *const *ids; /* snapshots; none: the whole repository */
     size_t n_ids;
-    unsigned read_data_percent; /* 0: structure only; 100: every frame */
+    /* 0: structure only; 100: every frame; else as many bytes of what was read
+     * longest ago, so that one check after the other covers everything. */
+    unsigned read_data_percent;
+    uint64_t max_duration_ms; /* 0: none; the next check goes on */
     struct stopper *stop;
     /* Each finding: the object's name, its error. Information has code 0. */
     void (*finding)(void *arg, const char *object, const struct error *what);
@@ -30,6 +34,8 @@ struct verify_report {
     uint64_t pages_hashed;
     uint64_t errors;
     uint64_t unreferenced_packs;
+    uint64_t read_bytes; /* of packs' data */
+    bool finished;       /* false: time was up */
 };
 
 /* 0 when the check ran to its end, whatever it found: look at `errors`. */

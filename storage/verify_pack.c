@@ -1,5 +1,6 @@
 #include "storage/verify_pack.h"
 
+#include "core/base/clock.h"
 #include "core/vm/page.h"
 #include "storage/packs/pack_reader.h"
 #include "storage/repository_inside.h"
@@ -26,16 +27,11 @@ static int tell(const struct pack_check *c, const struct error *why,
     return 0;
 }
 
-static bool is_chosen(const struct pack_check *c)
+static bool is_enough(const struct pack_check *c)
 {
-    uint64_t *x = c->args->random;
-
-    if (c->args->read_data_percent >= 100)
-        return true;
-    *x ^= *x << 13;
-    *x ^= *x >> 7;
-    *x ^= *x << 17;
-    return *x % 100 < c->args->read_data_percent;
+    return c->report->bytes_read >= c->args->max_bytes ||
+           (c->args->deadline_ns &&
+            clock_monotonic_ns() >= c->args->deadline_ns);
 }
 
 static int check_items(struct pack_check *c, uint32_t frame, struct error *why)
@@ -89,14 +85,19 @@ static int check_data(struct pack_check *c, struct error *err)
              key_id);
         return tell(c, &why, err);
     }
-    if (c->args->read_data_percent >= 100)
-        pack_reader_set_window(c->reader, LINEAR_WINDOW_BYTES);
-    for (uint32_t i = 0; rc == 0 && i < n; i++) {
+    pack_reader_set_window(c->reader, LINEAR_WINDOW_BYTES);
+    c->report->next_frame = c->args->first_frame < n ? c->args->first_frame : 0;
+    for (uint32_t i = c->report->next_frame; rc == 0 && i < n; i++) {
+        c->report->next_frame = i;
         if (c->args->stop && stopper_pulled(c->args->stop))
             return stopper_error(c->args->stop, err);
-        if (is_chosen(c) && check_frame(c, i, &why) < 0)
+        if (is_enough(c))
+            return 0;
+        c->report->bytes_read += pack_reader_frame_stored_bytes(c->reader, i);
+        if (check_frame(c, i, &why) < 0)
             rc = tell(c, &why, err);
     }
+    c->report->next_frame = 0;
     return rc;
 }
 
@@ -132,7 +133,7 @@ int verify_pack(const struct verify_pack_args *args,
     if (check_structure(&c, &why) < 0)
         rc = tell(&c, &why, err);
     else
-        rc = args->read_data_percent ? check_data(&c, err) : 0;
+        rc = args->max_bytes ? check_data(&c, err) : 0;
     pack_reader_close(c.reader);
     buf_release(&c.frame);
     return rc;
@@ -156,7 +157,7 @@ int verify_pack_whole(struct repository *repository,
     struct verify_pack_args args = {
         .repository = repository,
         .expected = expected,
-        .read_data_percent = 100,
+        .max_bytes = UINT64_MAX,
         .stop = stop,
         .finding = keep_first,
         .arg = &first,

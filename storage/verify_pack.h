@@ -14,8 +14,9 @@ struct verify_pack_args {
     struct repository *repository;
     const struct manifest_pack *expected; /* as a snapshot describes it */
     struct frame_codec *codec;
-    unsigned read_data_percent;
-    uint64_t *random;     /* which frames are read, below 100 % */
+    uint64_t max_bytes;   /* of data to read, at most a frame more; 0: none */
+    uint32_t first_frame; /* where to begin with the data */
+    uint64_t deadline_ns; /* monotonic: then no more data; 0: none */
     struct stopper *stop; /* may be NULL */
     /* Each thing that is wrong. */
     void (*finding)(void *arg, const struct error *what);
@@ -23,6 +24,9 @@ struct verify_pack_args {
 };
 
 struct verify_pack_report {
+    uint64_t bytes_read;
+    uint32_t next_frame; /* where to go on with the data; 0: it was read to
+                            its end */
     uint64_t frames_read;
     uint64_t pages_hashed;
 };

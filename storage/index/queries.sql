@@ -87,3 +87,10 @@ SELECT id, object_bytes, object_mtime_ns, summary, checksum
 INSERT OR REPLACE INTO snapshot VALUES (?1, ?2, ?3, ?4, ?5);
 -- statement: catalog_drop
 DELETE FROM snapshot WHERE id = ?1;
+-- usage_cache.c, in catalog.db
+-- statement: usage_all
+SELECT id, key, unique_bytes, shared_bytes, checksum FROM usage;
+-- statement: usage_clear
+DELETE FROM usage;
+-- statement: usage_put
+INSERT OR REPLACE INTO usage VALUES (?1, ?2, ?3, ?4, ?5);

@@ -85,11 +85,19 @@ CREATE TABLE device (
 
 -- catalog.db: a cache of the `snapshot` rows. May be deleted at any time.
 -- statement: catalog_schema
-PRAGMA user_version = 1;
+PRAGMA user_version = 2;
 CREATE TABLE snapshot (
     id TEXT NOT NULL PRIMARY KEY,       -- 16 hex digits
     object_bytes INTEGER NOT NULL,      -- length of the file it came from
     object_mtime_ns INTEGER NOT NULL,   -- and its time of last change
     summary TEXT NOT NULL,              -- JSON
+    checksum INTEGER NOT NULL           -- covers all columns before
+) WITHOUT ROWID;
+-- What each snapshot needs for itself, for one set of snapshots (`key`).
+CREATE TABLE usage (
+    id TEXT NOT NULL PRIMARY KEY,
+    key INTEGER NOT NULL,               -- stands for all snapshots there were
+    unique_bytes INTEGER NOT NULL,
+    shared_bytes INTEGER NOT NULL,
     checksum INTEGER NOT NULL           -- covers all columns before
 ) WITHOUT ROWID;

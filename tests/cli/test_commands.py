@@ -422,7 +422,8 @@ class Repository(Case):
         out = self.firn("--repo", self.repo, "list")[1]
         self.assertRegex(
             out, r"\Adb: 1 snapshot, [0-9.]+ KiB\s+ID .*\n%s .*\n\n"
-                 r"vm1: 2 snapshots, [0-9.]+ KiB  #_\nID .*\n%s .*\n%s .*\n\Z"
+                 r"vm1: 2 snapshots, [0-9.]+ KiB  #_\nID .*\n%s .*\n%s .*\n"
+                 r"\nall checked since: never, all data read since: never\n\Z"
                  % (other, *ids))
         self.env["LC_ALL"] = "C.UTF-8"
         self.assertIn("\u2588\u2581\n",
