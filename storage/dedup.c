@@ -1,103 +1,239 @@
 /*
- * dedup.c - open addressing, at most three quarters full.
+ * dedup.c - some hundred small tables, each nearly full.
  *
- * The hash is keyed and so as good as random: its low bits are the slot. All
- * 128 bits are compared; two contents with one hash would be taken for one,
- * which among 2^25 pages happens with a chance of 2^-79.
+ * The hash is keyed and so as good as random: eight of its bits are the shard,
+ * the upper ones of `low` the slot in it. Shards grow by a sixteenth at a time,
+ * one by one, so that there is never a second copy of the whole, and a slot is
+ * 14 bytes in three arrays: that makes 15 to 17 bytes an entry.
+ *
+ * A slot follows from `low` in ascending order, so growing reads and writes a
+ * shard from front to back; and most of a search in a nearly full shard is
+ * reading numbers that lie behind one another. A slot with `low` 0 is empty.
+ *
+ * Memory of a size that no other shard will want again goes back to the system,
+ * not to the heap, which would keep most of it in pieces.
+ *
+ * Of the 128 bits 88 are compared: `low`, sixteen of `high`, and the shard. Two
+ * contents with the same 88 would be taken for one: for a million pages
+ * against ten million known ones with a chance of 2^-44.
  */
 #include "storage/dedup.h"
 
-#define FIRST_SLOTS UINT64_C(1024)
-#define EMPTY       UINT32_MAX /* as the pack of a slot */
+#include <string.h>
+#include <sys/mman.h>
 
-void dedup_init(struct dedup *d, uint64_t max_entries)
+#include "core/base/bytes.h"
+
+#define SHARD_BITS  8u
+#define FIRST_SLOTS 16u
+#define EMPTY       0u /* as `low` of a slot */
+#define SLOT_BYTES  14u
+#define MAP_FROM    (8u << 10) /* bytes */
+
+static_assert(DEDUP_SHARDS == 1u << SHARD_BITS, "bits of a hash");
+
+struct dedup_shard {
+    uint64_t *low; /* owns the memory of all three */
+    uint32_t *code;
+    uint16_t *high;
+    uint32_t n;
+    uint32_t n_slots;
+};
+
+static void *take_memory(size_t bytes)
 {
-    *d = (struct dedup){.max = max_entries};
+    void *p;
+
+    if (bytes < MAP_FROM)
+        return calloc(1, bytes);
+    p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
+             -1, 0);
+    return p == MAP_FAILED ? NULL : p;
+}
+
+static void give_memory(struct dedup_shard *s)
+{
+    size_t bytes = (size_t)s->n_slots * SLOT_BYTES;
+
+    if (bytes < MAP_FROM)
+        free(s->low);
+    else
+        munmap(s->low, bytes);
+}
+
+void dedup_init(struct dedup *d, struct place_book *book, uint64_t max_entries)
+{
+    *d = (struct dedup){.book = book, .max = max_entries};
 }
 
 void dedup_release(struct dedup *d)
 {
-    free(d->slots);
-    *d = (struct dedup){.max = d->max};
+    for (unsigned i = 0; d->shards && i < DEDUP_SHARDS; i++)
+        give_memory(&d->shards[i]);
+    free(d->shards);
+    *d = (struct dedup){.book = d->book, .max = d->max};
 }
 
-/* The slot of `hash`, or the empty one where it belongs. */
-static struct dedup_slot *slot_of(const struct dedup *d, struct page_hash hash)
+static uint16_t high_part(struct page_hash hash)
 {
-    uint64_t at = hash.low & (d->n_slots - 1);
-
-    while (d->slots[at].place.pack != EMPTY &&
-           !page_hash_equal(d->slots[at].hash, hash))
-        at = (at + 1) & (d->n_slots - 1);
-    return &d->slots[at];
+    return (uint16_t)hash.high;
 }
 
-static bool resize(struct dedup *d, uint64_t n_slots)
+static uint64_t low_part(struct page_hash hash)
 {
-    struct dedup old = *d;
+    return hash.low == EMPTY ? 1 : hash.low;
+}
 
-    d->slots = malloc(n_slots * sizeof(*d->slots));
-    if (!d->slots) {
-        d->slots = old.slots;
+static uint32_t first_slot(const struct dedup_shard *s, uint64_t low)
+{
+    return (uint32_t)(((low >> 32) * s->n_slots) >> 32);
+}
+
+/* The slot of such a hash, or the empty one where it belongs. There is one. */
+static uint32_t slot_of(const struct dedup_shard *s, uint64_t low,
+                        uint16_t high)
+{
+    uint32_t at = first_slot(s, low);
+
+    while (s->low[at] != EMPTY && !(s->low[at] == low && s->high[at] == high))
+        at = at + 1 == s->n_slots ? 0 : at + 1;
+    return at;
+}
+
+static bool allocate(struct dedup_shard *s, uint32_t n_slots)
+{
+    uint8_t *memory = take_memory((size_t)n_slots * SLOT_BYTES);
+
+    if (!memory)
         return false;
-    }
-    d->n_slots = n_slots;
-    for (uint64_t i = 0; i < n_slots; i++)
-        d->slots[i].place.pack = EMPTY;
-    for (uint64_t i = 0; i < old.n_slots; i++) {
-        if (old.slots[i].place.pack != EMPTY)
-            *slot_of(d, old.slots[i].hash) = old.slots[i];
-    }
-    free(old.slots);
+    *s = (struct dedup_shard){
+        .low = (uint64_t *)memory,
+        .code = (uint32_t *)(memory + (size_t)n_slots * 8),
+        .high = (uint16_t *)(memory + (size_t)n_slots * 12),
+        .n_slots = n_slots,
+    };
     return true;
 }
 
-static bool has_room(const struct dedup *d, uint64_t n)
+static bool resize(struct dedup_shard *s, uint32_t n_slots)
 {
-    return n <= d->n_slots / 4 * 3;
+    struct dedup_shard old = *s;
+
+    if (!allocate(s, n_slots)) {
+        *s = old;
+        return false;
+    }
+    for (uint32_t i = 0; i < old.n_slots; i++) {
+        uint32_t at;
+
+        if (old.low[i] == EMPTY)
+            continue;
+        at = slot_of(s, old.low[i], old.high[i]);
+        s->low[at] = old.low[i];
+        s->code[at] = old.code[i];
+        s->high[at] = old.high[i];
+    }
+    s->n = old.n;
+    give_memory(&old);
+    return true;
+}
+
+/* One slot in sixteen stays empty, at least one. */
+static bool has_room(const struct dedup_shard *s, uint32_t n)
+{
+    return s->n_slots > 0 && n <= s->n_slots - s->n_slots / 16 - 1;
+}
+
+/* What is taken from the system is used to its end. */
+static uint32_t whole_pages(uint32_t n_slots)
+{
+    uint64_t bytes = (uint64_t)n_slots * SLOT_BYTES;
+
+    return bytes < MAP_FROM ? n_slots
+                            : (uint32_t)(align_up(bytes, 4096) / SLOT_BYTES);
+}
+
+static bool make_room(struct dedup_shard *s, uint32_t n)
+{
+    uint32_t n_slots = MAX(s->n_slots, FIRST_SLOTS);
+
+    if (has_room(s, n))
+        return true;
+    n_slots = MAX(n_slots + n_slots / 16 + 1, n + n / 15 + 2);
+    return resize(s, whole_pages(n_slots));
+}
+
+static bool make_shards(struct dedup *d)
+{
+    if (!d->shards)
+        d->shards = calloc(DEDUP_SHARDS, sizeof(*d->shards));
+    return d->shards != NULL;
+}
+
+static struct dedup_shard *shard_of(const struct dedup *d,
+                                    struct page_hash hash)
+{
+    return &d->shards[hash.high >> (64 - SHARD_BITS)];
 }
 
 void dedup_reserve(struct dedup *d, uint64_t n)
 {
-    uint64_t wanted = MIN(d->n + MIN(n, d->max), d->max);
-    uint64_t n_slots = MAX(d->n_slots, FIRST_SLOTS);
+    uint64_t wanted = MIN(d->n + n, d->max);
+    /* Shards differ: most have less than this, the others grow. */
+    uint32_t each = (uint32_t)(wanted / DEDUP_SHARDS);
 
-    while (wanted > n_slots / 4 * 3)
-        n_slots *= 2;
-    if (n_slots > d->n_slots && !resize(d, n_slots))
+    if (!make_shards(d))
         return;
+    for (unsigned i = 0; i < DEDUP_SHARDS; i++) {
+        if (!make_room(&d->shards[i], MAX(each, d->shards[i].n)))
+            return;
+    }
 }
 
 bool dedup_find(const struct dedup *d, struct page_hash hash,
                 struct dedup_place *ret)
 {
-    const struct dedup_slot *slot;
+    const struct dedup_shard *s;
+    uint32_t at;
 
-    if (d->n == 0)
+    if (!d->shards)
         return false;
-    slot = slot_of(d, hash);
-    if (slot->place.pack == EMPTY)
+    s = shard_of(d, hash);
+    if (s->n == 0)
         return false;
-    *ret = slot->place;
+    at = slot_of(s, low_part(hash), high_part(hash));
+    if (s->low[at] == EMPTY)
+        return false;
+    *ret = place_book_place(d->book, s->code[at]);
     return true;
 }
 
 bool dedup_add(struct dedup *d, struct page_hash hash, struct dedup_place place)
 {
-    struct dedup_slot *slot;
+    struct dedup_shard *s;
+    uint32_t code, at;
 
-    assert(place.pack != EMPTY);
-    if (d->n >= d->max)
+    if (d->n >= d->max || !make_shards(d))
         return false;
-    if (!has_room(d, d->n + 1)) {
-        dedup_reserve(d, 1);
-        if (!has_room(d, d->n + 1))
-            return false;
-    }
-    slot = slot_of(d, hash);
-    if (slot->place.pack != EMPTY)
+    s = shard_of(d, hash);
+    if (!make_room(s, s->n + 1) || !place_book_code(d->book, place, &code))
+        return false;
+    at = slot_of(s, low_part(hash), high_part(hash));
+    if (s->low[at] != EMPTY)
         return true;
-    *slot = (struct dedup_slot){.hash = hash, .place = place};
+    s->low[at] = low_part(hash);
+    s->high[at] = high_part(hash);
+    s->code[at] = code;
+    s->n++;
     d->n++;
     return true;
+}
+
+uint64_t dedup_bytes(const struct dedup *d)
+{
+    uint64_t bytes = d->shards ? DEDUP_SHARDS * sizeof(*d->shards) : 0;
+
+    for (unsigned i = 0; d->shards && i < DEDUP_SHARDS; i++)
+        bytes += (uint64_t)d->shards[i].n_slots * SLOT_BYTES;
+    return bytes;
 }

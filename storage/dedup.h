@@ -1,10 +1,10 @@
 /*
  * dedup.h - content hash → where that content lies already. In memory.
  *
- * Takes 24 bytes a slot, and between 4/3 and 8/3 slots an entry: 32 to 64 bytes
- * for each page of 4096. Bounded in entries: what comes when it is full is not
- * remembered, which costs space in the repository and nothing else. Not for
- * threads: the caller holds one lock for all pages of a batch.
+ * Takes 15 to 17 bytes for each content of 4096: 160 MB for ten million.
+ * Bounded in entries: what comes when it is full is not remembered, which costs
+ * space in the repository and nothing else. Not for threads: the caller holds
+ * one lock for all pages of a batch.
  */
 #ifndef FIRN_STORAGE_DEDUP_H
 #define FIRN_STORAGE_DEDUP_H
@@ -12,32 +12,27 @@
 #include "core/base/cleanup.h"
 #include "core/base/error.h"
 #include "storage/packs/page_hash.h"
+#include "storage/place_book.h"
 
-/* 32 Mi entries: 128 GiB of distinct pages, at most 1.5 GiB of memory. Of them
- * a VM's history fills at most half, so that a capture's own pages have room.
+/* 32 Mi entries: 128 GiB of distinct pages, half a GiB of memory. Of them a
+ * VM's history fills at most 10 Mi (160 MiB), so that a capture's own pages
+ * have room; but its newest snapshot is taken whole, as far as there is room.
  */
 #define DEDUP_MAX_ENTRIES     (UINT64_C(1) << 25)
-#define DEDUP_HISTORY_ENTRIES (DEDUP_MAX_ENTRIES / 2)
+#define DEDUP_HISTORY_ENTRIES (UINT64_C(10) << 20)
 
-/* Packs are numbered by the owner of the table. */
-struct dedup_place {
-    uint32_t pack;
-    uint32_t item;
-};
+#define DEDUP_SHARDS 256u
 
-struct dedup_slot {
-    struct page_hash hash;
-    struct dedup_place place;
-};
+struct dedup_shard;
 
 struct dedup {
-    struct dedup_slot *slots;
-    uint64_t n_slots; /* 0 or a power of two */
+    struct place_book *book;    /* borrowed */
+    struct dedup_shard *shards; /* DEDUP_SHARDS, or NULL */
     uint64_t n;
     uint64_t max; /* entries */
 };
 
-void dedup_init(struct dedup *d, uint64_t max_entries);
+void dedup_init(struct dedup *d, struct place_book *book, uint64_t max_entries);
 void dedup_release(struct dedup *d);
 
 /* Room for `n` more entries, so that adding them in bulk grows it once. Fails
@@ -48,5 +43,7 @@ bool dedup_find(const struct dedup *d, struct page_hash hash,
 /* An entry that is there already stays. False when there was no room. */
 bool dedup_add(struct dedup *d, struct page_hash hash,
                struct dedup_place place);
+/* What the table takes. */
+uint64_t dedup_bytes(const struct dedup *d);
 
 #endif

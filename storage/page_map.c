@@ -12,17 +12,17 @@
 #define RUNS_MAX 16u
 
 struct zero_run {
-    uint64_t seq;
+    uint32_t seq;
     uint16_t first;
     uint16_t count;
 };
 
 struct page_entry {
-    uint64_t seq;
-    struct dedup_place place;
+    uint32_t seq;
+    uint32_t code; /* a place in the book, or one of the two that are none */
 };
 
-static_assert(sizeof(struct page_entry) == 16, "stated in the header");
+static_assert(sizeof(struct page_entry) == 8, "stated in the header");
 
 struct page_map_segment {
     struct zero_run *runs;
@@ -33,9 +33,9 @@ struct page_map_segment {
 static_assert(sizeof(struct page_map_segment) == 24, "stated in the header");
 
 int page_map_init(struct page_map *m, const struct ramblock_list *blocks,
-                  struct error *err)
+                  struct place_book *book, struct error *err)
 {
-    *m = (struct page_map){0};
+    *m = (struct page_map){.book = book};
     m->blocks = calloc(MAX(blocks->n, 1u), sizeof(*m->blocks));
     if (!m->blocks)
         return fail_nomem(err);
@@ -79,16 +79,14 @@ static int spread(struct page_map *m, struct page_map_segment *s,
     if (!entries)
         return fail_nomem(err);
     for (uint32_t i = 0; i < SEGMENT_PAGES; i++)
-        entries[i] = (struct page_entry){
-            .place = {.pack = PAGE_MAP_UNSEEN},
-        };
+        entries[i] = (struct page_entry){.code = PLACE_CODE_UNSEEN};
     for (uint32_t i = 0; i < s->n_runs; i++) {
         const struct zero_run *run = &s->runs[i];
 
         for (uint32_t page = run->first; page < run->first + run->count; page++)
             entries[page] = (struct page_entry){
                 .seq = run->seq,
-                .place = {.pack = PAGE_MAP_ZERO},
+                .code = PLACE_CODE_ZERO,
             };
     }
     free(s->runs);
@@ -110,7 +108,7 @@ static bool in_a_run(const struct page_map_segment *s, uint32_t page)
 }
 
 /* Room for runs comes in powers of two, so it is full when n_runs is one. */
-static int add_run(struct page_map_segment *s, uint32_t page, uint64_t seq,
+static int add_run(struct page_map_segment *s, uint32_t page, uint32_t seq,
                    struct error *err)
 {
     uint32_t n = s->n_runs;
@@ -133,7 +131,7 @@ static int add_run(struct page_map_segment *s, uint32_t page, uint64_t seq,
 
 /* A zero page into a segment that has runs; *ret_done is false when runs do
  * not do. */
-static int put_run(struct page_map_segment *s, uint32_t page, uint64_t seq,
+static int put_run(struct page_map_segment *s, uint32_t page, uint32_t seq,
                    bool *ret_done, struct error *err)
 {
     struct zero_run *last = s->n_runs ? &s->runs[s->n_runs - 1] : NULL;
@@ -150,22 +148,30 @@ static int put_run(struct page_map_segment *s, uint32_t page, uint64_t seq,
     return *ret_done ? add_run(s, page, seq, err) : 0;
 }
 
-static bool is_content(struct dedup_place place)
+static bool is_content(uint32_t code)
 {
-    return place.pack < PAGE_MAP_ZERO;
+    return code < PLACE_CODE_ZERO;
 }
 
-static void put_entry(struct page_map *m, struct page_entry *e, uint64_t seq,
-                      struct dedup_place place)
+static void put_entry(struct page_map *m, struct page_entry *e, uint32_t seq,
+                      uint32_t code)
 {
-    bool same = e->place.pack == place.pack && e->place.item == place.item;
-    bool wins = e->place.pack == PAGE_MAP_UNSEEN || seq >= e->seq;
-    struct dedup_place loser = wins ? e->place : place;
+    bool wins = e->code == PLACE_CODE_UNSEEN || seq >= e->seq;
+    uint32_t loser = wins ? e->code : code;
 
-    if (!same && is_content(loser))
+    if (e->code != code && is_content(loser))
         m->replaced++;
     if (wins)
-        *e = (struct page_entry){.seq = seq, .place = place};
+        *e = (struct page_entry){.seq = seq, .code = code};
+}
+
+static int code_of(struct page_map *m, struct dedup_place place, uint32_t *ret,
+                   struct error *err)
+{
+    *ret = PLACE_CODE_ZERO;
+    if (place.pack == PAGE_MAP_ZERO || place_book_code(m->book, place, ret))
+        return 0;
+    return fail(err, ERR_NOMEM, "no memory for the places of pages");
 }
 
 int page_map_put(struct page_map *m, uint32_t block, pgno_t pgno, uint64_t seq,
@@ -173,35 +179,43 @@ int page_map_put(struct page_map *m, uint32_t block, pgno_t pgno, uint64_t seq,
 {
     struct page_map_segment *s;
     uint32_t page = (uint32_t)(pgno % SEGMENT_PAGES);
+    uint32_t seq32 = (uint32_t)seq;
     bool done = false;
-    int rc = 0;
+    uint32_t code;
+    int rc = code_of(m, place, &code, err);
 
     assert(block < m->n_blocks && pgno < m->blocks[block].n_pages);
+    if (rc < 0)
+        return rc;
+    if (seq > UINT32_MAX)
+        return fail(err, ERR_UNSUPPORTED, "more than 2^32 batches of pages");
     s = &m->blocks[block].segments[pgno / SEGMENT_PAGES];
     if (!s->entries && place.pack == PAGE_MAP_ZERO)
-        rc = put_run(s, page, seq, &done, err);
+        rc = put_run(s, page, seq32, &done, err);
     if (rc == 0 && !done && !s->entries)
         rc = spread(m, s, err);
     if (rc == 0 && !done)
-        put_entry(m, &s->entries[page], seq, place);
+        put_entry(m, &s->entries[page], seq32, code);
     return rc;
 }
 
-static struct dedup_place place_in(const struct page_map_segment *s,
+static struct dedup_place place_in(const struct page_map *m,
+                                   const struct page_map_segment *s,
                                    uint32_t page)
 {
-    if (s->entries)
-        return s->entries[page].place;
-    return (struct dedup_place){
-        .pack = in_a_run(s, page) ? PAGE_MAP_ZERO : PAGE_MAP_UNSEEN,
-    };
+    uint32_t code = s->entries          ? s->entries[page].code
+                    : in_a_run(s, page) ? PLACE_CODE_ZERO
+                                        : PLACE_CODE_UNSEEN;
+
+    return is_content(code) ? place_book_place(m->book, code)
+                            : (struct dedup_place){.pack = code};
 }
 
 struct dedup_place page_map_get(const struct page_map *m, uint32_t block,
                                 pgno_t pgno)
 {
     assert(block < m->n_blocks && pgno < m->blocks[block].n_pages);
-    return place_in(&m->blocks[block].segments[pgno / SEGMENT_PAGES],
+    return place_in(m, &m->blocks[block].segments[pgno / SEGMENT_PAGES],
                     (uint32_t)(pgno % SEGMENT_PAGES));
 }
 
@@ -215,23 +229,16 @@ uint32_t page_map_read_segment(const struct page_map *m, uint32_t block,
 
     assert(segno < b->n_segments);
     for (uint32_t i = 0; i < n; i++)
-        ret[i] = place_in(&b->segments[segno], i);
+        ret[i] = place_in(m, &b->segments[segno], i);
     return n;
 }
 
-void page_map_move(struct page_map *m,
-                   struct dedup_place (*moved)(void *arg,
-                                               struct dedup_place place),
-                   void *arg)
+int page_map_move(struct page_map *m, uint32_t block, pgno_t pgno,
+                  struct dedup_place place, struct error *err)
 {
-    for (uint32_t b = 0; b < m->n_blocks; b++) {
-        for (uint64_t s = 0; s < m->blocks[b].n_segments; s++) {
-            struct page_entry *entries = m->blocks[b].segments[s].entries;
+    struct page_entry *entries =
+        m->blocks[block].segments[pgno / SEGMENT_PAGES].entries;
 
-            for (uint32_t i = 0; entries && i < SEGMENT_PAGES; i++) {
-                if (is_content(entries[i].place))
-                    entries[i].place = moved(arg, entries[i].place);
-            }
-        }
-    }
+    assert(entries && is_content(entries[pgno % SEGMENT_PAGES].code));
+    return code_of(m, place, &entries[pgno % SEGMENT_PAGES].code, err);
 }

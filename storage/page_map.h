@@ -3,20 +3,21 @@
  *
  * Of two contents of one page the one of the batch with the higher number
  * counts, in whatever order they are put. Memory is taken by segments of 512
- * pages: 24 bytes for each at first, some 64 to 256 for one that is all zero,
- * 8 KiB (16 bytes a page) for one with content. Not for threads: the caller
+ * pages: 24 bytes for each at first, some 32 to 128 for one that is all zero,
+ * 4 KiB (8 bytes a page) for one with content. Not for threads: the caller
  * holds one lock for all pages of a batch.
  */
 #ifndef FIRN_STORAGE_PAGE_MAP_H
 #define FIRN_STORAGE_PAGE_MAP_H
 
 #include "core/vm/ramblock.h"
-#include "storage/dedup.h"
+#include "core/base/error.h"
 #include "storage/index/segment.h"
+#include "storage/place_book.h"
 
 /* Numbers of packs that are none. */
-#define PAGE_MAP_ZERO   (UINT32_MAX - 1)
-#define PAGE_MAP_UNSEEN UINT32_MAX
+#define PAGE_MAP_ZERO   PLACE_CODE_ZERO
+#define PAGE_MAP_UNSEEN PLACE_CODE_UNSEEN
 
 struct page_map_segment;
 
@@ -30,14 +31,16 @@ struct page_map {
     struct page_map_block *blocks;
     uint32_t n_blocks;
     uint64_t replaced; /* contents that gave way to another, or came late */
-    uint64_t full_segments; /* those of 8 KiB */
+    uint64_t full_segments;  /* those of 4 KiB */
+    struct place_book *book; /* borrowed */
 };
 
 int page_map_init(struct page_map *m, const struct ramblock_list *blocks,
-                  struct error *err) NODISCARD;
+                  struct place_book *book, struct error *err) NODISCARD;
 void page_map_release(struct page_map *m);
 
-/* `place` may be a zero page ({PAGE_MAP_ZERO, 0}). ERR_NOMEM. */
+/* `place` may be a zero page ({PAGE_MAP_ZERO, 0}). ERR_NOMEM; ERR_UNSUPPORTED
+ * beyond 2^32 batches. */
 int page_map_put(struct page_map *m, uint32_t block, pgno_t pgno, uint64_t seq,
                  struct dedup_place place, struct error *err) NODISCARD;
 /* The pack is PAGE_MAP_UNSEEN for a page that was never put. */
@@ -47,10 +50,8 @@ struct dedup_place page_map_get(const struct page_map *m, uint32_t block,
 uint32_t page_map_read_segment(const struct page_map *m, uint32_t block,
                                uint64_t segno,
                                struct dedup_place ret[static SEGMENT_PAGES]);
-/* Every content's place becomes what `moved` answers for it. */
-void page_map_move(struct page_map *m,
-                   struct dedup_place (*moved)(void *arg,
-                                               struct dedup_place place),
-                   void *arg);
+/* The content of a page that was put lies there now. ERR_NOMEM. */
+int page_map_move(struct page_map *m, uint32_t block, pgno_t pgno,
+                  struct dedup_place place, struct error *err) NODISCARD;
 
 #endif

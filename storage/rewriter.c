@@ -53,6 +53,7 @@ struct rewriter {
     struct product *products;
     uint32_t n_products;
     struct filling pages, index;
+    struct place_book book;
     struct dedup known; /* content, of pages and of segments, in our packs */
     struct frame_codec *codec;
     struct frame_cache *frames;
@@ -74,7 +75,7 @@ int rewriter_new(struct repository *r, const struct usage *u,
     w->u = u;
     w->stop = stop;
     w->key = repository_write_key(r);
-    dedup_init(&w->known, DEDUP_MAX_ENTRIES);
+    dedup_init(&w->known, &w->book, DEDUP_MAX_ENTRIES);
     w->sources = calloc((size_t)u->ids.n + 1, sizeof(*w->sources));
     if (!w->sources)
         return fail_nomem(err);
@@ -115,6 +116,7 @@ void rewriter_free(struct rewriter *w)
     ring_free(w->pages.ring);
     ring_free(w->index.ring);
     dedup_release(&w->known);
+    place_book_release(&w->book);
     frame_codec_free(w->codec);
     frame_cache_free(w->frames);
     buf_release(&w->blob);

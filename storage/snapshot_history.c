@@ -33,7 +33,8 @@ static int add_items(struct snapshot_writer *w, uint32_t number,
 
     if (rc < 0)
         return rc;
-    dedup_reserve(known, MIN((uint64_t)n, known->max - known->n));
+    if (known->n < known->max)
+        dedup_reserve(known, n);
     for (uint32_t i = 0; i < n; i++) {
         if (!dedup_add(known, hashes[i], (struct dedup_place){number, i}))
             break;
@@ -117,11 +118,14 @@ int snapshot_history_load(struct snapshot_writer *w, struct error *err)
         rc = repository_list(w->repository, NULL, NULL, &all, &n, err);
     if (rc < 0)
         return rc;
-    w->pages_known.max = DEDUP_HISTORY_ENTRIES;
+    /* Of the newest one all, however large; see dedup.h. */
+    w->pages_known.max = DEDUP_MAX_ENTRIES / 2;
     for (size_t i = n; i-- > 0;) {
         if (rc == 0 && same_vm(w, &all[i]) &&
-            w->pages_known.n < w->pages_known.max)
+            w->pages_known.n < w->pages_known.max) {
             rc = load_snapshot(w, all[i].id, &seen, err);
+            w->pages_known.max = DEDUP_HISTORY_ENTRIES;
+        }
         snapshot_summary_release(&all[i]);
     }
     w->pages_known.max = DEDUP_MAX_ENTRIES;

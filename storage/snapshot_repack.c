@@ -78,10 +78,10 @@ static int make_room(struct repack *r, struct error *err)
         pack_writer_bytes(r->open) + WRITER_PAGE_WORST <= PACK_TARGET_BYTES)
         return 0;
     rc = seal_open(r, err);
-    return rc < 0 ? rc
-                  : writer_new_pack(r->w, PACK_PAGES, r->w->lanes[0].ring,
-                                    &r->w->clock, &r->open, &r->open_number,
-                                    err);
+    return rc < 0
+               ? rc
+               : writer_new_pack(r->w, PACK_PAGES, r->w->lanes[0].ring,
+                                 &r->w->clock, &r->open, &r->open_number, err);
 }
 
 static int move_item(struct repack *r, struct pack_writer *from, uint32_t item,
@@ -116,13 +116,35 @@ static int move_pack(struct repack *r, uint32_t number, struct error *err)
     return rc;
 }
 
-static struct dedup_place place_after(void *arg, struct dedup_place place)
+static int tell_segment(struct repack *r, uint32_t block, uint64_t segno,
+                        struct error *err)
 {
-    const struct repack *r = arg;
+    struct dedup_place places[SEGMENT_PAGES];
+    uint32_t n = page_map_read_segment(&r->w->map, block, segno, places);
+    int rc = 0;
 
-    if (place.pack < r->n_moved && r->moved[place.pack].places)
-        return r->moved[place.pack].places[place.item];
-    return place;
+    for (uint32_t i = 0; rc == 0 && i < n; i++) {
+        const struct dedup_place *to = places[i].pack < r->n_moved
+                                           ? r->moved[places[i].pack].places
+                                           : NULL;
+
+        if (to)
+            rc = page_map_move(&r->w->map, block, segno * SEGMENT_PAGES + i,
+                               to[places[i].item], err);
+    }
+    return rc;
+}
+
+static int tell_map(struct repack *r, struct error *err)
+{
+    const struct page_map *map = &r->w->map;
+    int rc = 0;
+
+    for (uint32_t b = 0; b < map->n_blocks; b++) {
+        for (uint64_t s = 0; rc == 0 && s < map->blocks[b].n_segments; s++)
+            rc = tell_segment(r, b, s, err);
+    }
+    return rc;
 }
 
 static int run(struct repack *r, struct error *err)
@@ -138,9 +160,7 @@ static int run(struct repack *r, struct error *err)
     }
     if (rc == 0)
         rc = seal_open(r, err);
-    if (rc == 0 && n > 0)
-        page_map_move(&r->w->map, place_after, r);
-    return rc;
+    return rc == 0 && n > 0 ? tell_map(r, err) : rc;
 }
 
 /* What a try that was given up has written. */

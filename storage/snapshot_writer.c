@@ -78,8 +78,8 @@ int snapshot_writer_new(const struct snapshot_writer_args *args,
     snprintf(w->vm_uuid, sizeof(w->vm_uuid), "%s",
              args->vm_uuid ? args->vm_uuid : "");
     lock_init(&w->lock);
-    dedup_init(&w->pages_known, DEDUP_MAX_ENTRIES);
-    dedup_init(&w->index_known, DEDUP_MAX_ENTRIES);
+    dedup_init(&w->pages_known, &w->book, DEDUP_MAX_ENTRIES);
+    dedup_init(&w->index_known, &w->index_book, DEDUP_MAX_ENTRIES);
     w->process_cpu_ns = clock_process_cpu_ns();
     w->thread_cpu_ns = clock_thread_cpu_ns();
     w->clock = STAGE_CLOCK_INIT;
@@ -108,6 +108,8 @@ void snapshot_writer_free(struct snapshot_writer *w)
     dedup_release(&w->pages_known);
     dedup_release(&w->index_known);
     page_map_release(&w->map);
+    place_book_release(&w->book);
+    place_book_release(&w->index_book);
     ramblock_list_release(&w->blocks);
     lease_release(w->lease);
     lock_release(&w->lock);
@@ -123,7 +125,7 @@ int snapshot_writer_set_blocks(struct snapshot_writer *w,
     assert(w->blocks.n == 0);
     for (uint32_t i = 0; rc == 0 && i < blocks->n; i++)
         rc = ramblock_list_add(&w->blocks, &blocks->blocks[i], err);
-    return rc < 0 ? rc : page_map_init(&w->map, &w->blocks, err);
+    return rc < 0 ? rc : page_map_init(&w->map, &w->blocks, &w->book, err);
 }
 
 static int add_pack_locked(struct snapshot_writer *w, struct writer_pack *pack,

@@ -28,7 +28,7 @@ struct snapshot_writer_args {
 
 /* Pages of one block, at most PAGE_BATCH_MAX, each at most once. */
 struct page_batch {
-    uint64_t seq;
+    uint64_t seq; /* below 2^32 */
     uint32_t block;
     uint32_t n;
     pgno_t pgno[PAGE_BATCH_MAX];

@@ -46,6 +46,7 @@ struct snapshot_writer {
     int level;
     unsigned n_lanes;
     struct ramblock_list blocks;
+    struct place_book index_book;
     struct dedup index_known; /* index segments of the VM's history */
     uint64_t process_cpu_ns;  /* when the writer was made */
     uint64_t thread_cpu_ns;   /* the same, of the thread that made it */
@@ -55,6 +56,7 @@ struct snapshot_writer {
 
     /* protected by `lock` while lanes work; new() and commit() are alone */
     struct lock lock; /* everything below */
+    struct place_book book;
     struct dedup pages_known;
     struct page_map map;
     struct writer_pack *packs;

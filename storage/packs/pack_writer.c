@@ -324,6 +324,34 @@ int pack_writer_add_blob(struct pack_writer *w, const void *data, size_t len,
     return rc < 0 ? fail_pack(w, err) : 0;
 }
 
+/* Of a sealed pack, as the sum in the trailer says it must be. */
+static int load_frame_table(struct pack_writer *w, struct error *err)
+{
+    size_t len = (size_t)w->n_frames * sizeof(struct pack_frame_entry);
+    uint32_t offset = PACK_HEADER_BYTES;
+    int rc = buf_reserve(&w->frame_table, len, err);
+
+    if (rc == 0)
+        rc = buf_reserve(&w->offsets, w->n_frames * sizeof(offset), err);
+    if (rc == 0)
+        rc = pack_stream_read(&w->stream, load_le64(&w->trailer.table_offset),
+                              len, w->frame_table.data, err);
+    if (rc < 0)
+        return rc;
+    if (checksum64(w->frame_table.data, len, 0) !=
+        load_le64(&w->trailer.frame_table_sum))
+        return fail(err, ERR_CORRUPT, "the frame table reads back damaged");
+    for (uint32_t i = 0; rc == 0 && i < w->n_frames; i++) {
+        struct pack_frame_entry entry;
+
+        rc = buf_append(&w->offsets, &offset, sizeof(offset), err);
+        memcpy(&entry, w->frame_table.data + (size_t)i * sizeof(entry),
+               sizeof(entry));
+        offset += load_le32(&entry.stored_bytes);
+    }
+    return rc;
+}
+
 /* Fills `loaded` with a frame; the codec of a sealed pack is made anew. */
 static int load_frame(struct pack_writer *w, uint32_t frame, struct error *err)
 {
@@ -334,6 +362,11 @@ static int load_frame(struct pack_writer *w, uint32_t frame, struct error *err)
     if (frame == w->loaded_frame)
         return 0;
     w->loaded_frame = NO_FRAME;
+    if (w->offsets.len == 0) {
+        rc = load_frame_table(w, err);
+        if (rc < 0)
+            return rc;
+    }
     memcpy(&entry, w->frame_table.data + (size_t)frame * sizeof(entry),
            sizeof(entry));
     memcpy(&offset, w->offsets.data + (size_t)frame * sizeof(offset),
@@ -507,10 +540,13 @@ static int finish(struct pack_writer *w, struct error *err)
     return read_back(w, err);
 }
 
-/* Many sealed packs wait for one commit: they keep what reading needs. */
+/* Many sealed packs wait for one commit, few of them are read before: those
+ * load their frame table again. */
 static void shrink(struct pack_writer *w)
 {
     frame_codec_free(steal_ptr(&w->codec));
+    buf_release(&w->frame_table);
+    buf_release(&w->offsets);
     buf_release(&w->item_table);
     buf_release(&w->gathered);
     buf_release(&w->scratch);

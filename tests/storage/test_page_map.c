@@ -4,13 +4,21 @@
 
 static const struct dedup_place zero = {PAGE_MAP_ZERO, 0};
 
+static struct place_book book;
+
 static void make(struct page_map *m, uint64_t bytes)
 {
     struct ramblock block = {.idstr = "pc.ram", .used_bytes = bytes};
     struct ramblock_list list = {.blocks = &block, .n = 1};
     struct error err;
 
-    assert_ok(page_map_init(m, &list, &err), &err);
+    assert_ok(page_map_init(m, &list, &book, &err), &err);
+}
+
+static void release(struct page_map *m)
+{
+    page_map_release(m);
+    place_book_release(&book);
 }
 
 static void put(struct page_map *m, pgno_t pgno, uint64_t seq,
@@ -36,7 +44,7 @@ static void a_page_never_put_is_unseen_and_not_zero(void **state)
     assert_int_equal(page_map_get(&m, 0, 4).pack, PAGE_MAP_UNSEEN);
     assert_int_equal(page_map_get(&m, 0, 5).pack, PAGE_MAP_ZERO);
     assert_int_equal(page_map_get(&m, 0, 600).pack, PAGE_MAP_UNSEEN);
-    page_map_release(&m);
+    release(&m);
 }
 
 static void the_higher_batch_wins_in_either_order(void **state)
@@ -52,7 +60,7 @@ static void the_higher_batch_wins_in_either_order(void **state)
     assert_int_equal(page_map_get(&m, 0, 1).item, 2);
     assert_int_equal(page_map_get(&m, 0, 2).item, 2);
     assert_int_equal(m.replaced, 2);
-    page_map_release(&m);
+    release(&m);
 }
 
 static void a_late_content_does_not_win_over_a_zero_run(void **state)
@@ -69,7 +77,7 @@ static void a_late_content_does_not_win_over_a_zero_run(void **state)
     assert_int_equal(page_map_get(&m, 0, 65).item, 2);
     assert_int_equal(page_map_get(&m, 0, 66).pack, PAGE_MAP_ZERO);
     assert_int_equal(m.replaced, 1); /* the late one is stored for nothing */
-    page_map_release(&m);
+    release(&m);
 }
 
 static void a_zero_page_takes_the_place_of_content(void **state)
@@ -85,7 +93,7 @@ static void a_zero_page_takes_the_place_of_content(void **state)
     assert_int_equal(page_map_get(&m, 0, 1).pack, PAGE_MAP_ZERO);
     assert_int_equal(page_map_get(&m, 0, 2).item, 1);
     assert_int_equal(m.replaced, 1);
-    page_map_release(&m);
+    release(&m);
 }
 
 static void the_same_content_again_replaces_nothing(void **state)
@@ -97,7 +105,7 @@ static void the_same_content_again_replaces_nothing(void **state)
     put(&m, 1, 11, content(1));
 
     assert_int_equal(m.replaced, 0);
-    page_map_release(&m);
+    release(&m);
 }
 
 static void a_sparse_guest_costs_next_to_nothing(void **state)
@@ -113,7 +121,7 @@ static void a_sparse_guest_costs_next_to_nothing(void **state)
     assert_int_equal(m.full_segments, 1);
     assert_int_equal(page_map_get(&m, 0, 1000000).item, 7);
     assert_int_equal(page_map_get(&m, 0, pages - 1).pack, PAGE_MAP_ZERO);
-    page_map_release(&m);
+    release(&m);
 }
 
 static void scattered_zero_pages_are_all_remembered(void **state)
@@ -128,7 +136,7 @@ static void scattered_zero_pages_are_all_remembered(void **state)
         assert_int_equal(page_map_get(&m, 0, i).pack,
                          i % 2 ? PAGE_MAP_UNSEEN : PAGE_MAP_ZERO);
     assert_int_equal(m.full_segments, 1);
-    page_map_release(&m);
+    release(&m);
 }
 
 static void a_segment_is_read_whole(void **state)
@@ -146,33 +154,41 @@ static void a_segment_is_read_whole(void **state)
     assert_int_equal(places[0].pack, PAGE_MAP_UNSEEN);
     assert_int_equal(places[1].item, 3);
     assert_int_equal(places[2].pack, PAGE_MAP_ZERO);
-    page_map_release(&m);
+    release(&m);
 }
 
-static struct dedup_place to_pack_nine(void *arg, struct dedup_place place)
-{
-    place.pack = 9;
-    place.item += *(uint32_t *)arg;
-    return place;
-}
-
-static void contents_move_and_zero_pages_stay(void **state)
+static void a_content_moves(void **state)
 {
     struct page_map m;
-    uint32_t by = 100;
+    struct error err;
 
     make(&m, 4u << 20);
     put(&m, 1, 1, content(5));
-    put(&m, 2, 1, zero);
-    put(&m, 700, 1, zero);
-    page_map_move(&m, to_pack_nine, &by);
+    put(&m, 2, 1, content(6));
+    assert_ok(page_map_move(&m, 0, 1, (struct dedup_place){9, 105}, &err),
+              &err);
 
     assert_int_equal(page_map_get(&m, 0, 1).pack, 9);
     assert_int_equal(page_map_get(&m, 0, 1).item, 105);
-    assert_int_equal(page_map_get(&m, 0, 2).pack, PAGE_MAP_ZERO);
-    assert_int_equal(page_map_get(&m, 0, 3).pack, PAGE_MAP_UNSEEN);
-    assert_int_equal(page_map_get(&m, 0, 700).pack, PAGE_MAP_ZERO);
-    page_map_release(&m);
+    assert_int_equal(page_map_get(&m, 0, 2).pack, 1);
+    /* Its batch is as before: who comes late is late still. */
+    put(&m, 1, 0, content(7));
+    assert_int_equal(page_map_get(&m, 0, 1).pack, 9);
+    release(&m);
+}
+
+static void a_batch_number_that_does_not_fit_is_refused(void **state)
+{
+    struct page_map m;
+    struct error err;
+
+    make(&m, 4u << 20);
+    put(&m, 1, UINT32_MAX, content(5));
+    assert_int_equal(page_map_put(&m, 0, 2, UINT64_C(1) << 32, content(6),
+                                  &err),
+                     ERR_UNSUPPORTED);
+    assert_int_equal(page_map_get(&m, 0, 2).pack, PAGE_MAP_UNSEEN);
+    release(&m);
 }
 
 /* Random puts against the plainest map there is. */
@@ -214,7 +230,7 @@ static void it_agrees_with_a_plain_array(void **state)
         if (plain[i].seen)
             assert_int_equal(page_map_get(&m, 0, i).item, plain[i].place.item);
     }
-    page_map_release(&m);
+    release(&m);
 }
 
 int main(void)
@@ -228,7 +244,8 @@ int main(void)
         cmocka_unit_test(a_sparse_guest_costs_next_to_nothing),
         cmocka_unit_test(scattered_zero_pages_are_all_remembered),
         cmocka_unit_test(a_segment_is_read_whole),
-        cmocka_unit_test(contents_move_and_zero_pages_stay),
+        cmocka_unit_test(a_content_moves),
+        cmocka_unit_test(a_batch_number_that_does_not_fit_is_refused),
         cmocka_unit_test(it_agrees_with_a_plain_array),
     };
 

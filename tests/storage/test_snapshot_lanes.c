@@ -34,7 +34,7 @@ static int put_batch(struct lane_work *l, unsigned round, pgno_t first,
     uint8_t *data = malloc(PAGE_BATCH_MAX * PAGE_BYTES);
     int rc;
 
-    b->seq = (uint64_t)round << 32 | first;
+    b->seq = (uint64_t)round << 20 | first;
     b->n = (uint32_t)MIN(l->pages - first, (uint64_t)PAGE_BATCH_MAX);
     for (uint32_t i = 0; i < b->n; i++) {
         b->pgno[i] = first + i;
