@@ -152,14 +152,50 @@ static int set_capabilities(struct qemu_settings *s,
     return qmp_execute(s->qmp, "migrate-set-capabilities", args, NULL, err);
 }
 
-static int explain_no_background(struct error *err)
+/* "'ram0', 'ram1'" of the backends that others may map as well; "" if none. */
+static void name_shared_memory(struct qemu_settings *s, char *text, size_t size)
 {
+    cleanup_json json_t *list = NULL;
+    struct error ignored = ERROR_INIT;
+    const json_t *m;
+    size_t used = 0;
+    size_t i;
+
+    text[0] = '\0';
+    if (qmp_execute(s->qmp, "query-memdev", NULL, &list, &ignored) < 0)
+        return;
+    json_array_foreach(list, i, m)
+    {
+        if (json_path_bool(m, "share", false) && used < size)
+            used += (size_t)snprintf(text + used, size - used, "%s'%.60s'",
+                                     used ? ", " : "",
+                                     json_path_str(m, "id", "?"));
+    }
+}
+
+/* QEMU says that it is the kernel, or the memory, and not more. */
+static int explain_no_background(struct qemu_settings *s, struct error *err)
+{
+    bool memory = strstr(err->message, "memory configuration") != NULL;
+    char shared[200] = "";
+
+    if (memory)
+        name_shared_memory(s, shared, sizeof(shared));
     error_wrap(err, "mode background is not possible here");
+    if (shared[0])
+        return error_hint(err,
+                          "this kernel cannot write-protect the shared memory "
+                          "%s: give the VM private memory (share=off), or use "
+                          "--mode stream",
+                          shared);
+    if (memory)
+        return error_hint(err, "this kernel cannot write-protect the VM's "
+                               "memory (files, huge pages): use anonymous "
+                               "memory, or --mode stream");
     return error_hint(err,
-                      "QEMU needs userfaultfd (run it as root, or set sysctl "
-                      "vm.unprivileged_userfaultfd=1) and memory that can be "
-                      "write-protected; else pause the VM and use --mode "
-                      "stream");
+                      "QEMU needs userfaultfd: run it as root, set sysctl "
+                      "vm.unprivileged_userfaultfd=1, or let its sandbox have "
+                      "it; else pause the VM and use --mode stream");
 }
 
 static int set_parameters(struct qemu_settings *s, json_t *args,
@@ -230,7 +266,7 @@ int qemu_settings_apply(struct qemu_settings *s,
         s->changed = false;
         settings_memo_forget(&s->memo);
         if (wishes->mode == SNAPSHOT_BACKGROUND)
-            explain_no_background(err);
+            explain_no_background(s, err);
     }
     if (rc == 0)
         rc = wished_parameters(wishes, &args, err);

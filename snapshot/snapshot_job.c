@@ -36,10 +36,6 @@
 #define LOG_AREA "snapshot"
 #include "core/base/log.h"
 
-#define LOG_AREA "snapshot"
-#include "core/base/log.h"
-
-#define DEFAULT_DOWNTIME_MS  300u
 #define DEFAULT_CHANNELS_MAX 4u
 
 struct job {
@@ -492,7 +488,7 @@ int snapshot_job_run(const struct snapshot_args *args,
     int rc;
 
     if (!j.args.max_downtime_ms)
-        j.args.max_downtime_ms = DEFAULT_DOWNTIME_MS;
+        j.args.max_downtime_ms = SNAPSHOT_DOWNTIME_MS;
     if (j.args.timeout_ms)
         j.deadline_ns = j.begun_ns + j.args.timeout_ms * NS_PER_MS;
     j.lanes = page_writer_default_lanes();

@@ -26,6 +26,9 @@ enum snapshot_channel_method {
 
 #define SNAPSHOT_CHANNELS_MAX 16u
 
+/* The downtime budget unless another is given. */
+#define SNAPSHOT_DOWNTIME_MS 300u
+
 struct snapshot_progress {
     const char *phase; /* "connecting", "precopy round 2", "committing", ... */
     uint64_t done_bytes;

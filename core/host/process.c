@@ -14,7 +14,8 @@
 
 #include "core/base/path.h"
 
-#define STAT_MAX_BYTES 4096u
+#define STAT_MAX_BYTES   4096u
+#define STATUS_MAX_BYTES 65536u
 /* The kernel's own limit is 128 KiB an argument and 2 MiB in all by default,
  * a quarter of the stack's limit at most. */
 #define COMMAND_LINE_MAX_BYTES (16u << 20)
@@ -88,6 +89,26 @@ uint64_t process_faults(pid_t pid)
         read_stat(pid, FIELD_MAJOR_FAULTS, &major, &ignored) < 0)
         return 0;
     return minor + major;
+}
+
+uint64_t process_memory(pid_t pid)
+{
+    static const char *const fields[] = {"\nRssAnon:", "\nRssShmem:"};
+    cleanup_buf struct buf text = BUF_INIT;
+    struct error ignored = ERROR_INIT;
+    uint64_t kib = 0;
+
+    if (pid <= 0 ||
+        read_proc(pid, "status", STATUS_MAX_BYTES, &text, &ignored) < 0 ||
+        !text.data)
+        return 0;
+    for (size_t i = 0; i < ARRAY_LEN(fields); i++) {
+        const char *at = strstr(buf_str(&text), fields[i]);
+
+        if (at)
+            kib += strtoull(at + strlen(fields[i]), NULL, 10);
+    }
+    return kib << 10;
 }
 
 bool process_alive(pid_t pid, uint64_t start_ticks)

@@ -18,6 +18,9 @@ int process_start_time(pid_t pid, uint64_t *ret_ticks,
                        struct error *err) NODISCARD;
 /* Page faults so far, minor and major; 0 when nobody knows. */
 uint64_t process_faults(pid_t pid);
+/* Memory that it has touched and no file stands behind, in bytes; 0 when it is
+ * not to be seen. */
+uint64_t process_memory(pid_t pid);
 /* The process with this pid and start time still lives. */
 bool process_alive(pid_t pid, uint64_t start_ticks);
 int process_boot_id(char ret[static BOOT_ID_LEN + 1],

@@ -395,6 +395,17 @@ static json_t *value_of(struct fake_qemu *q, const char *name,
     }
     if (is(name, "query-version"))
         return json_pack("{s:s}", "package", "fake");
+    if (is(name, "query-dirty-rate"))
+        return json_pack("{s:s, s:i}", "status", "measured", "dirty-rate",
+                         q->args.dirty_mib_per_s);
+    if (is(name, "query-block-jobs"))
+        return q->args.block_job
+                   ? json_pack("[{s:s, s:s}]", "type", "mirror", "device",
+                               q->args.block_job)
+                   : json_array();
+    if (is(name, "query-memdev"))
+        return json_pack("[{s:s, s:b}, {s:s, s:b}]", "id", "private", "share",
+                         0, "id", "ram0", "share", 1);
     if (is(name, "query-kvm"))
         return json_pack("{s:b}", "enabled", q->args.kvm);
     if (is(name, "query-name"))
@@ -435,7 +446,7 @@ static json_t *act(struct fake_qemu *q, const char *name, const json_t *args)
         event(q, "RESUME", NULL);
     } else if (is(name, "add-fd")) {
         return json_pack("{s:i, s:i}", "fdset-id", 1, "fd", 9);
-    } else if (!is(name, "getfd") && !is(name, "remove-fd") &&
+    } else if (!is(name, "calc-dirty-rate") && !is(name, "getfd") && !is(name, "remove-fd") &&
                !is(name, "qmp_capabilities")) {
         return NULL;
     }
@@ -462,7 +473,8 @@ static void execute(struct fake_qemu *q, const json_t *command)
         (q->args.refused_method &&
          is(json_path_str(args, "multifd-compression", ""),
             q->args.refused_method))) {
-        refuse(q, id, "GenericError", "the fake refuses");
+        refuse(q, id, "GenericError",
+               q->args.refusal ? q->args.refusal : "the fake refuses");
         return;
     }
     if (is(name, "migrate")) {

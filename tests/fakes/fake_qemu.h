@@ -41,6 +41,9 @@ struct fake_qemu_args {
     const char *migration;       /* JSON, more for query-migrate; NULL */
     const char *refused_command; /* this one is answered by an error */
     const char *refused_method;  /* a multifd-compression it does not have */
+    const char *refusal;         /* in these words; NULL: "the fake refuses" */
+    const char *block_job;       /* at work on this device; NULL: none */
+    int dirty_mib_per_s;         /* what it samples */
     const char *orphan_status;   /* an earlier migration is in this state ... */
     unsigned orphan_asks;        /* ... until it was asked for so often */
     bool orphan_background;      /* with this capability still on */

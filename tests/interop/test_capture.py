@@ -419,6 +419,64 @@ def test_rounds_and_downtimes_are_told_and_kept():
     assert "slows the guest least" in told["mode_reason"], told
 
 
+# Foretelling.
+
+
+def plan(repo, vm, *more):
+    return lab.firn_json("--repo", repo, "--json", "plan", "--qmp",
+                         vm.qmp_path, *more)[-1]
+
+
+def assert_near(foretold, seen, factor, slack):
+    assert foretold <= seen * factor + slack, (foretold, seen)
+    assert seen <= foretold * factor + slack, (foretold, seen)
+
+
+def check_plan(version, mode):
+    """Within three times for bytes, four times (and a second: others are at
+    work on this machine) for time; the factors are those of the manual."""
+    repo = new_repository()
+    with guest(version) as vm:
+        for basis in ("measured", "history", "history"):
+            foretold = plan(repo, vm)
+            told = snapshot(repo, vm)
+            assert foretold["basis"] == basis, foretold
+            assert foretold["mode"] == told["mode"] == mode, foretold
+            assert foretold["blockers"] == 0, foretold
+            assert foretold["downtime_ms"] <= 300, foretold
+            assert foretold["dirty_bytes_per_s"] > 0, foretold
+            assert_near(foretold["stored_bytes"], told["stored_bytes"], 3,
+                        1 << 20)
+            assert_near(foretold["duration_ms"], told["duration_ms"], 4, 1000)
+        assert_as_before(vm)
+    assert_clean(repo, 3)
+
+
+def test_plan_foretells_a_stream_of_10_0():
+    check_plan("10.0", "stream")
+
+
+def test_plan_foretells_a_background_save_of_7_2():
+    check_plan("7.2", "background")
+
+
+def test_plan_names_what_is_in_the_way():
+    repo = new_repository()
+    with guest("10.0", uuid=None, name=None, paused=True, extra=[
+            "-device", "qemu-xhci,id=usb", "-object", "rng-builtin,id=r0",
+            "-device", "ivshmem-plain,memdev=shm,master=off", "-object",
+            "memory-backend-memfd,id=shm,size=1M,share=on"]) as vm:
+        done = lab.firn("--repo", repo, "--json", "plan", "--qmp", vm.qmp_path,
+                        check=False)
+        lines = [json.loads(line) for line in done.stdout.splitlines()]
+    assert done.returncode in (1, 2), done
+    blockers = [b for b in lines if b["type"] == "blocker"]
+    assert [b for b in blockers if "ivshmem" in b["message"]], lines
+    assert [b for b in blockers if "--name" in b["hint"]], lines
+    assert lines[-1]["type"] == "plan", lines
+    assert lines[-1]["blockers"] == len(blockers) >= 2, lines
+
+
 def check_signal(version, number, status):
     repo = new_repository()
     with guest(version) as vm:

@@ -179,6 +179,14 @@ static void the_working_directory_is_found(void **state)
     assert_error(process_cwd(pid, &cwd, &err), &err, ERR_NOTFOUND, "folder");
 }
 
+static void memory_is_seen_of_the_living(void **state)
+{
+    (void)state;
+    assert_true(process_memory(getpid()) >= 4096);
+    assert_int_equal(process_memory(0), 0);
+    assert_int_equal(process_memory(999999999), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -190,6 +198,7 @@ int main(void)
         cmocka_unit_test(a_boot_id_has_its_length),
         cmocka_unit_test(arguments_come_back_one_by_one),
         cmocka_unit_test(the_working_directory_is_found),
+        cmocka_unit_test(memory_is_seen_of_the_living),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
