@@ -160,7 +160,8 @@ static int check(const struct restore_options *o,
                     "--head-start, --settle and --fill off have no meaning "
                     "with it");
     if (!o->fill && o->settle_ms)
-        return fail(err, ERR_USAGE, "--settle is about what --fill off forbids");
+        return fail(err, ERR_USAGE,
+                    "--settle is about what --fill off forbids");
     if (words->behind && !words->behind[0])
         return fail(err, ERR_USAGE, "there is no command behind --");
     return 0;

@@ -7,6 +7,24 @@
 #include "cli/secrets.h"
 #include "cli/shared_packs.h"
 #include "cli/summary.h"
+#include "storage/hints.h"
+
+/* Hints are a cache: without them, or with damaged ones, there is nothing to
+ * show. */
+static json_t *load_last_restore(struct repository *repository, const char *id)
+{
+    cleanup(hints) struct hints hints = {0};
+    struct error ignored = ERROR_INIT;
+    json_t *figures;
+
+    if (hints_load(repository, id, &hints, &ignored) < 0 || !hints.figures)
+        return NULL;
+    figures = json_loads(hints.figures, 0, NULL);
+    if (json_is_object(figures))
+        return figures;
+    json_decref(figures);
+    return NULL;
+}
 
 int show_init(struct show *s, struct repository *repository,
               struct snapshot_reader *reader, bool with_map,
@@ -20,6 +38,8 @@ int show_init(struct show *s, struct repository *repository,
     *s = (struct show){.reader = reader, .with_map = with_map};
     keeping_load(repository, stop, &keeping);
     s->kept = keeping_find(&keeping, snapshot_reader_summary(reader)->id);
+    s->last_restore =
+        load_last_restore(repository, snapshot_reader_summary(reader)->id);
     s->maps = calloc((size_t)n + 1, sizeof(*s->maps));
     if (!s->maps)
         return fail_nomem(err);
@@ -39,6 +59,7 @@ void show_release(struct show *s)
         memory_map_release(&s->maps[i]);
     free(s->maps);
     json_decref(s->facts);
+    json_decref(s->last_restore);
     *s = (struct show){0};
 }
 
@@ -165,6 +186,8 @@ int show_json(const struct show *s, json_t **ret, struct error *err)
         rc = add_array(s, object, "packs", add_packs, err);
     if (rc == 0)
         rc = put(object, "facts", json_incref(s->facts), err);
+    if (rc == 0 && s->last_restore)
+        rc = put(object, "last_restore", json_incref(s->last_restore), err);
     if (rc == 0)
         *ret = steal_ptr(&object);
     return rc;

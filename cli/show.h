@@ -15,6 +15,7 @@ struct show {
     struct memory_map *maps;        /* one a block */
     json_t *facts;
     struct kept kept;
+    json_t *last_restore; /* its figures; NULL: there are none */
     bool with_map;
 };
 

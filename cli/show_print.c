@@ -136,6 +136,55 @@ static int print_sizes(const struct show *s, struct error *err)
     return rc;
 }
 
+static int add_faults_row(struct output_table *table, const json_t *block,
+                          struct error *err)
+{
+    char count[32], p50[32], p99[32], max[32];
+    const char *name = json_path_str(block, "block", "");
+
+    snprintf(count, sizeof(count), "%lld",
+             (long long)json_path_int(block, "faults", 0));
+    snprintf(p50, sizeof(p50), "%lld us",
+             (long long)json_path_int(block, "fault_p50_us", 0));
+    snprintf(p99, sizeof(p99), "%lld us",
+             (long long)json_path_int(block, "fault_p99_us", 0));
+    snprintf(max, sizeof(max), "%lld us",
+             (long long)json_path_int(block, "fault_max_us", 0));
+    return output_table_row(table,
+                            (const char *const[]){name[0] ? name : "(unknown)",
+                                                  count, p50, p99, max},
+                            err);
+}
+
+/* What the last lazy restore met: faults in all, then block by block. */
+static int print_last_restore(const json_t *r, struct error *err)
+{
+    static const char *const headings[] = {"FAULTS IN", ">COUNT", ">MEDIAN",
+                                           ">P99", ">MAX"};
+    cleanup(output_table) struct output_table *table = NULL;
+    const json_t *block;
+    size_t i;
+    int rc = output_table_new(headings, ARRAY_LEN(headings), &table, err);
+
+    json_array_foreach(json_path(r, "blocks"), i, block)
+    {
+        if (rc == 0)
+            rc = add_faults_row(table, block, err);
+    }
+    if (rc < 0)
+        return rc;
+    output_text("\nlast lazy restore, %s: %lld faults, %lld pages by hints, "
+                "%lld around faults, %lld in the background\n",
+                json_path_str(r, "time", "?"),
+                (long long)json_path_int(r, "faults", 0),
+                (long long)json_path_int(r, "prefetched_pages", 0),
+                (long long)json_path_int(r, "near_pages", 0),
+                (long long)json_path_int(r, "filled_pages", 0));
+    if (json_array_size(json_path(r, "blocks")) > 0)
+        output_table_print(table);
+    return 0;
+}
+
 static int print_blocks(const struct show *s, struct error *err)
 {
     static const char *const headings[] = {"BLOCK", ">SIZE", ">ZERO", ">DATA"};
@@ -328,6 +377,8 @@ int show_print(const struct show *s, struct error *err)
         rc = print_cost(s, err);
     if (rc == 0)
         rc = print_blocks(s, err);
+    if (rc == 0 && s->last_restore)
+        rc = print_last_restore(s->last_restore, err);
     if (rc == 0 && s->with_map)
         show_print_maps(s);
     if (rc == 0)

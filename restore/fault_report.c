@@ -8,10 +8,9 @@ static json_t *histogram(const struct fault_stats *s)
     fault_stats_powers(s, powers);
     for (unsigned i = 0; pairs && i < FAULT_STATS_POWERS; i++) {
         if (powers[i])
-            json_array_append_new(pairs,
-                                  json_pack("[I, I]",
-                                            (json_int_t)(UINT64_C(1) << i),
-                                            (json_int_t)powers[i]));
+            json_array_append_new(
+                pairs, json_pack("[I, I]", (json_int_t)(UINT64_C(1) << i),
+                                 (json_int_t)powers[i]));
     }
     return pairs;
 }

@@ -18,8 +18,8 @@ struct feeding {
     uint64_t read_bytes;
     uint64_t image_bytes;
     bool loaded;
-    bool ahead;  /* the head start is over */
-    bool let_go; /* `cont` was said */
+    bool ahead;              /* the head start is over */
+    bool let_go;             /* `cont` was said */
     uint64_t pager_limit_ns; /* silent for longer, it hangs */
     struct error damage;
     bool damage_asked_for;

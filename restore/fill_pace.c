@@ -24,8 +24,8 @@ static uint64_t rate_now(const struct fill_pace *p, uint64_t left,
         return p->max_bytes_per_s;
     if (now_ns >= p->settle_by_ns)
         return 0;
-    needed = (double)left * (double)NS_PER_SEC /
-             (double)(p->settle_by_ns - now_ns);
+    needed =
+        (double)left * (double)NS_PER_SEC / (double)(p->settle_by_ns - now_ns);
     if (needed >= (double)(UINT64_C(1) << 50))
         return 0;
     return MAX(p->max_bytes_per_s, (uint64_t)needed + 1);

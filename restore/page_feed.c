@@ -45,7 +45,7 @@ struct page_feed {
     const struct stock_batch *current[PAGE_TURN__COUNT];
     size_t at[PAGE_TURN__COUNT]; /* in it */
     uint64_t lost_units;
-    struct lost_unit *lost; /* LOST_MAX; NULL before the first */
+    struct lost_unit *lost;  /* LOST_MAX; NULL before the first */
     uint64_t received_units; /* with data, before a recovery */
     struct error damage;     /* the first */
     bool waits_told;         /* that somebody waits for a lost page */
@@ -400,9 +400,8 @@ static size_t add_brought(struct page_feed *f, const struct stock_batch *b,
         }
         for (uint32_t i = 0; i < unit.pages; i++)
             contents[i] = p[i].data;
-        page_sender_add_brought(f->sender, &unit,
-                                page_queue_idstr(f->queue, unit.block),
-                                contents);
+        page_sender_add_brought(
+            f->sender, &unit, page_queue_idstr(f->queue, unit.block), contents);
         at += unit.pages;
     }
     return MIN(at, b->n);

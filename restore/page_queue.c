@@ -415,8 +415,8 @@ static int next_linear(struct page_queue *q, struct page_unit *ret,
         if (rc < 0)
             return rc;
         if (found) {
-            *ret = unit_of(q, q->linear_block, q->linear_next - 1,
-                           PAGE_TURN_FILL);
+            *ret =
+                unit_of(q, q->linear_block, q->linear_next - 1, PAGE_TURN_FILL);
             return 0;
         }
         q->linear_block++;

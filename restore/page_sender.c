@@ -162,7 +162,7 @@ static void count_unit(struct page_sender *s, const struct page_unit *unit,
             .block = unit->known ? unit->block : UINT32_MAX,
             .ns = unit->asked_ns,
         };
-    s->n_turns[unit->turn] += n_data;
+    s->n_turns[unit->turn] += unit->pages;
     s->n_data_units += n_data > 0;
 }
 

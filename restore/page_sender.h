@@ -24,10 +24,10 @@ struct page_sender_args {
 
 struct page_sender_stats {
     struct fault_stats faults;
-    uint64_t data_pages;             /* written with content */
-    uint64_t turns[PAGE_TURN__COUNT]; /* of these, in each turn */
-    uint64_t zero_pages;             /* zero records */
-    uint64_t data_units;             /* units with content, written */
+    uint64_t data_pages;              /* written with content */
+    uint64_t turns[PAGE_TURN__COUNT]; /* pages, in each turn */
+    uint64_t zero_pages;              /* zero records */
+    uint64_t data_units;              /* units with content, written */
 };
 
 struct page_sender;

@@ -40,8 +40,8 @@ struct snapshot_pages {
 /* Over a snapshot's frames, of which `pages` reads with a reader of its own;
  * it and the frames outlive the source. */
 int snapshot_pages_init(struct snapshot_pages *pages,
-                        struct snapshot_frames *frames,
-                        struct page_source *ret, struct error *err) NODISCARD;
+                        struct snapshot_frames *frames, struct page_source *ret,
+                        struct error *err) NODISCARD;
 void snapshot_pages_release(struct snapshot_pages *pages);
 
 #endif

@@ -8,8 +8,8 @@
  * that share a place within a piece are decompressed into one place and sent
  * from there.
  *
- * A unit of several pages (a huge host page) is brought whole: QEMU places it in
- * one piece. These come behind the others, in the guest's order.
+ * A unit of several pages (a huge host page) is brought whole: QEMU places it
+ * in one piece. These come behind the others, in the guest's order.
  */
 #include "restore/page_stock.h"
 
@@ -69,7 +69,7 @@ struct page_stock {
     struct bitmap *brought; /* of each block: a bit a unit, sent or not */
     struct entry *window;
     size_t n_window;
-    size_t at; /* in the window */
+    size_t at;           /* in the window */
     uint32_t next_block; /* where the next window begins */
     pgno_t next_pgno;
     size_t next_sample; /* group */
@@ -81,7 +81,7 @@ struct page_stock {
     struct worker_group group;
 
     /* protected by `lock` */
-    struct lock lock; /* everything below */
+    struct lock lock;       /* everything below */
     struct condition given; /* a batch came back, or stop */
     struct batch_list unused GUARDED_BY(lock);
     unsigned n_unused GUARDED_BY(lock);
@@ -90,8 +90,8 @@ struct page_stock {
     unsigned n_near GUARDED_BY(lock);
     bool stop GUARDED_BY(lock);
     bool ended GUARDED_BY(lock);
-    unsigned n_out GUARDED_BY(lock); /* ready, or with the taker */
-    bool planned GUARDED_BY(lock);   /* no group is left to be brought */
+    unsigned n_out GUARDED_BY(lock);   /* ready, or with the taker */
+    bool planned GUARDED_BY(lock);     /* no group is left to be brought */
     unsigned n_ahead GUARDED_BY(lock); /* batches of groups that are out */
 };
 
@@ -189,8 +189,8 @@ static void want(struct page_stock *s, uint32_t block, pgno_t pgno,
         to = last->to;
     } else {
         to = b->room + s->n_wants * PAGE_BYTES;
-        s->wants[s->n_wants++] = (struct frame_want){
-            .place = *place, .to = to, .tag = b->shown.n};
+        s->wants[s->n_wants++] =
+            (struct frame_want){.place = *place, .to = to, .tag = b->shown.n};
     }
     b->pages[b->shown.n++] =
         (struct stock_page){.block = block, .pgno = pgno, .data = to};
@@ -218,10 +218,8 @@ static int scan_damaged(void *arg, const struct frame_want *wants, size_t n,
  * first, then those that cannot be had, as a batch of their own. */
 static int bring(struct page_stock *s, struct error *err)
 {
-    const struct frame_scan scan = {.arg = s,
-                                    .exact = true,
-                                    .ready = scan_ready,
-                                    .damaged = scan_damaged};
+    const struct frame_scan scan = {
+        .arg = s, .exact = true, .ready = scan_ready, .damaged = scan_damaged};
 
     s->why = ERROR_INIT;
     return frame_reader_scan(s->reader, s->wants, s->n_wants, &scan, err);
@@ -234,8 +232,8 @@ static int read_page(struct page_stock *s, const struct stock_page *p,
     const uint8_t *frame;
     uint32_t bytes;
     bool cached;
-    int rc = snapshot_frames_locate(s->args.frames, p->block, p->pgno, &place,
-                                    err);
+    int rc =
+        snapshot_frames_locate(s->args.frames, p->block, p->pgno, &place, err);
 
     if (rc == 0)
         rc = frame_reader_get(s->reader, &place, &frame, &bytes, &cached, err);
@@ -284,10 +282,12 @@ static int finish_batch(struct page_stock *s, enum page_turn turn, bool whole,
     else
         show(s, turn);
     s->why = ERROR_INIT;
+    s->n_wants = 0;
     return 0;
 }
 
-/* A batch to gather in. For a `turn` of the fill NULL may also mean: not now. */
+/* A batch to gather in. For a `turn` of the fill NULL may also mean: not now.
+ */
 static struct batch *begin_batch(struct page_stock *s, enum page_turn turn)
 {
     s->n_wants = 0;
@@ -316,19 +316,25 @@ static bool is_sample(const struct page_stock *s, uint32_t block, pgno_t pgno)
            sample;
 }
 
-/* A page, if it has content and nobody has it. What cannot be located is left
- * to those who walk the whole index. */
+/* A page, if nobody has it: a zero one costs no read, only a record. What
+ * cannot be located is left to those who walk the whole index. */
 static void want_if_due(struct page_stock *s, uint32_t block, pgno_t pgno)
 {
+    struct batch *b = s->batch;
     struct page_place place;
     struct error ignored = ERROR_INIT;
 
-    if (s->batch->shown.n < s->piece_pages && !is_taken(s, block, pgno) &&
-        !is_sample(s, block, pgno) &&
-        snapshot_frames_locate(s->args.frames, block, pgno, &place, &ignored) ==
-            0 &&
-        !place.zero)
+    if (b->shown.n == s->piece_pages || is_taken(s, block, pgno) ||
+        is_sample(s, block, pgno) ||
+        snapshot_frames_locate(s->args.frames, block, pgno, &place, &ignored) <
+            0)
+        return;
+    if (!place.zero) {
         want(s, block, pgno, &place);
+        return;
+    }
+    b->pages[b->shown.n++] = (struct stock_page){.block = block, .pgno = pgno};
+    bitmap_set(&s->brought[block], pgno);
 }
 
 /* The whole frame around a page: it costs the same, and is not read again. */
@@ -388,27 +394,77 @@ static int bring_unit(struct page_stock *s, uint32_t block, pgno_t first,
     return finish_batch(s, turn, true, err);
 }
 
+/* Stored beside `at`, or zero: what is shared with pages elsewhere costs a read
+ * of its own, and comes with the rest. */
+static bool is_beside(const struct page_stock *s, uint32_t block, pgno_t pgno,
+                      const struct page_place *at)
+{
+    struct error ignored = ERROR_INIT;
+    struct page_place p;
+
+    if (snapshot_frames_locate(s->args.frames, block, pgno, &p, &ignored) < 0)
+        return false;
+    return p.zero ||
+           (p.pack == at->pack && p.frame + NEAR_FRAMES >= at->frame &&
+            p.frame <= at->frame + NEAR_FRAMES);
+}
+
+/* What a guest that touches this page is likely to touch next. A zero page has
+ * no place: the zero ones around it. */
+static void want_around(struct page_stock *s, uint32_t block, pgno_t pgno)
+{
+    pgno_t first = pgno / NEAR_PAGES * NEAR_PAGES;
+    pgno_t end =
+        MIN(first + NEAR_PAGES, ramblock_pages(&s->blocks->blocks[block]));
+    struct error ignored = ERROR_INIT;
+    struct page_place place;
+
+    if (snapshot_frames_locate(s->args.frames, block, pgno, &place, &ignored) <
+        0)
+        return;
+    if (place.zero)
+        place.pack = UINT32_MAX;
+    else
+        want_frame(s, block, pgno);
+    for (; first < end; first++) {
+        if (is_beside(s, block, first, &place))
+            want_frame(s, block, first);
+    }
+}
+
+/* Pages of a group that are 4 KiB large, with what is around them. */
+static int bring_hints(struct page_stock *s, const struct hint *h, size_t n,
+                       struct error *err)
+{
+    for (size_t i = 0; i < n; i++) {
+        int rc = 0;
+
+        if (!is_single(s, h[i].block))
+            continue;
+        /* Room for all around it, and for the rest of the outermost frames. */
+        if (s->piece_pages - s->batch->shown.n < 2 * NEAR_PAGES)
+            rc = finish_batch(s, PAGE_TURN_PREFETCH, false, err);
+        if (rc < 0)
+            return rc;
+        if (!s->batch && !begin_batch(s, PAGE_TURN_PREFETCH))
+            return 0;
+        want_around(s, h[i].block, h[i].pgno);
+    }
+    return finish_batch(s, PAGE_TURN_PREFETCH, false, err);
+}
+
 static int bring_group(struct page_stock *s, size_t group, struct error *err)
 {
     size_t n;
     const struct hint *h = prefetch_plan_group(s->args.plan, group, &n);
     int rc = 0;
 
-    if (!begin_batch(s, PAGE_TURN_PREFETCH))
-        return 0;
+    if (begin_batch(s, PAGE_TURN_PREFETCH))
+        rc = bring_hints(s, h, n, err);
     for (size_t i = 0; i < n && rc == 0; i++) {
-        if (is_single(s, h[i].block)) {
-            want_frame(s, h[i].block, h[i].pgno);
-            continue;
-        }
-        rc = finish_batch(s, PAGE_TURN_PREFETCH, false, err);
-        if (rc == 0)
+        if (!is_single(s, h[i].block))
             rc = bring_unit(s, h[i].block, h[i].pgno, PAGE_TURN_PREFETCH, err);
-        if (rc == 0 && !begin_batch(s, PAGE_TURN_PREFETCH))
-            return 0;
     }
-    if (rc == 0)
-        rc = finish_batch(s, PAGE_TURN_PREFETCH, false, err);
     prefetch_plan_finish(s->args.plan, group);
     return rc;
 }
@@ -423,38 +479,12 @@ static bool next_near(struct page_stock *s, struct position *ret)
     return true;
 }
 
-/* Stored beside `at`: what is shared with pages elsewhere costs a read of its
- * own, and comes with the rest. */
-static bool is_beside(const struct page_stock *s, uint32_t block, pgno_t pgno,
-                      const struct page_place *at)
-{
-    struct error ignored = ERROR_INIT;
-    struct page_place p;
-
-    return snapshot_frames_locate(s->args.frames, block, pgno, &p, &ignored) ==
-               0 &&
-           !p.zero && p.pack == at->pack &&
-           p.frame + NEAR_FRAMES >= at->frame &&
-           p.frame <= at->frame + NEAR_FRAMES;
-}
-
 static int bring_near(struct page_stock *s, const struct position *at,
                       struct error *err)
 {
-    pgno_t first = at->pgno / NEAR_PAGES * NEAR_PAGES;
-    pgno_t end = MIN(first + NEAR_PAGES,
-                     ramblock_pages(&s->blocks->blocks[at->block]));
-    struct error ignored = ERROR_INIT;
-    struct page_place place;
-
-    if (snapshot_frames_locate(s->args.frames, at->block, at->pgno, &place,
-                               &ignored) < 0 ||
-        place.zero || !begin_batch(s, PAGE_TURN_NEAR))
+    if (!begin_batch(s, PAGE_TURN_NEAR))
         return 0;
-    for (; first < end; first++) {
-        if (is_beside(s, at->block, first, &place))
-            want_frame(s, at->block, first);
-    }
+    want_around(s, at->block, at->pgno);
     return finish_batch(s, PAGE_TURN_NEAR, false, err);
 }
 
@@ -518,8 +548,7 @@ static int load_window(struct page_stock *s, struct error *err)
     s->at = 0;
     s->n_window = 0;
     begun_ns = clock_monotonic_ns();
-    while (s->n_window < WINDOW_PAGES &&
-           next_entry(s, &s->window[s->n_window]))
+    while (s->n_window < WINDOW_PAGES && next_entry(s, &s->window[s->n_window]))
         s->n_window++;
     qsort(s->window, s->n_window, sizeof(*s->window), compare_entries);
     log_debug("%zu places found and sorted in %llu us", s->n_window,
@@ -662,8 +691,7 @@ static bool await_work(struct page_stock *s)
 {
     LOCK_SCOPE(&s->lock);
 
-    while (!s->stop && s->phase == PHASE_END && !s->args.fill &&
-           s->n_near == 0)
+    while (!s->stop && s->phase == PHASE_END && !s->args.fill && s->n_near == 0)
         condition_wait(&s->given, &s->lock);
     return !s->stop && (s->phase != PHASE_END || s->n_near > 0);
 }
@@ -808,8 +836,8 @@ void page_stock_asked(struct page_stock *s, uint32_t block, pgno_t pgno)
 {
     size_t group;
 
-    if (s->args.plan && prefetch_plan_find(s->args.plan, block, pgno, &group,
-                                           NULL))
+    if (s->args.plan &&
+        prefetch_plan_find(s->args.plan, block, pgno, &group, NULL))
         prefetch_plan_jump(s->args.plan, group);
     lock_take(&s->lock);
     if (s->n_near == NEAR_MAX) {

@@ -57,8 +57,8 @@ void page_stock_give(struct page_stock *s, const struct stock_batch *batch);
 void page_stock_asked(struct page_stock *s, uint32_t block, pgno_t pgno);
 /* Every group of the plan is brought and given back. */
 bool page_stock_is_ahead(struct page_stock *s);
-/* All is brought and given back. An error of the thread ends it as well: what it
- * did not bring others must. */
+/* All is brought and given back. An error of the thread ends it as well: what
+ * it did not bring others must. */
 bool page_stock_done(struct page_stock *s);
 
 DEFINE_CLEANUP(page_stock, struct page_stock *, page_stock_free)

@@ -18,7 +18,7 @@
  *                   {"type":"resumed"}    what QEMU has is known
  *                   {"type":"alive"}      twice a second; who is silent for
  *                                         long while QEMU reads, hangs
- *                   {"type":"resident", figures: see tell_resident()}
+ *                   {"type":"resident", figures: see make_report()}
  *                   {"type":"error",...}  and it ends
  *
  * A keeper that is gone is no reason to stop: the VM needs its pages.
@@ -133,29 +133,28 @@ static void set_number(json_t *o, const char *name, uint64_t value)
     json_object_set_new(o, name, json_integer((json_int_t)value));
 }
 
-static void tell_resident(struct pager *p, const struct postcopy_result *r)
+static json_t *make_report(struct pager *p, const struct postcopy_result *r)
 {
-    json_t *message = with_bytes(p, "resident");
+    json_t *report = with_bytes(p, "resident");
     struct prefetch_stats hints = {0};
 
     if (p->plan)
         prefetch_plan_stats(p->plan, &hints);
+    set_number(report, "faults", r->faults);
+    set_number(report, "fault_p50_us", r->fault_p50_us);
+    set_number(report, "fault_p99_us", r->fault_p99_us);
+    set_number(report, "fault_max_us", r->fault_max_us);
+    set_number(report, "prefetched_pages", r->prefetched_pages);
+    set_number(report, "prefetch_sampled", hints.sampled);
+    set_number(report, "prefetch_unasked", hints.unasked);
+    set_number(report, "near_pages", r->near_pages);
+    set_number(report, "filled_pages", r->filled_pages);
+    json_object_set_new(report, "blocks", fault_report(&p->blocks, r->blocks));
     log_debug("%llu bytes of frames, %llu of index and tables were read",
               (unsigned long long)snapshot_frames_read_bytes(p->frames),
               (unsigned long long)(snapshot_frames_total_read(p->frames) -
                                    snapshot_frames_read_bytes(p->frames)));
-    set_number(message, "faults", r->faults);
-    set_number(message, "fault_p50_us", r->fault_p50_us);
-    set_number(message, "fault_p99_us", r->fault_p99_us);
-    set_number(message, "fault_max_us", r->fault_max_us);
-    set_number(message, "prefetched_pages", r->prefetched_pages);
-    set_number(message, "prefetch_sampled", hints.sampled);
-    set_number(message, "prefetch_unasked", hints.unasked);
-    set_number(message, "near_pages", r->near_pages);
-    set_number(message, "filled_pages", r->filled_pages);
-    json_object_set_new(message, "blocks",
-                        fault_report(&p->blocks, r->blocks));
-    tell(p, message);
+    return report;
 }
 
 static int feed_eagerly(struct pager *p, struct postcopy_result *ret,
@@ -206,16 +205,30 @@ static int make_plan(struct pager *p, struct error *err)
     return prefetch_plan_new(&args, &p->plan, err);
 }
 
-/* What a pager saw that took over is only the end of a run. */
-static void store_hints(struct pager *p)
+/* The report without its type, and when it was. */
+static char *figures_of(const json_t *report)
 {
+    cleanup_json json_t *figures = json_copy((json_t *)report);
+    char now[32];
+
+    clock_format_utc(clock_realtime_ns(), now);
+    json_object_del(figures, "type");
+    json_object_set_new(figures, "time", json_string(now));
+    return json_dumps(figures, JSON_COMPACT);
+}
+
+/* What a pager saw that took over is only the end of a run. */
+static void store_hints(struct pager *p, const struct postcopy_result *r)
+{
+    cleanup_json json_t *report = make_report(p, r);
+    cleanup_free char *figures = figures_of(report);
     struct error why = ERROR_INIT;
 
     if (json_path_bool(p->feed, "resume", false))
         return;
     if (prefetch_plan_store(p->plan, p->repository,
                             json_path_str(p->feed, "snapshot", ""),
-                            RUN_MIN_PAGES, &why) < 0)
+                            RUN_MIN_PAGES, figures, &why) < 0)
         log_warn("hints were not kept: %s", why.message);
 }
 
@@ -273,7 +286,7 @@ static int feed_lazily(struct pager *p, struct postcopy_result *ret,
     rc = serve_lazily(p, ret, err);
     /* Without a fill a run ends when the VM does. */
     if (rc == 0 || !json_path_bool(p->feed, "fill", true))
-        store_hints(p);
+        store_hints(p, ret);
     return rc;
 }
 
@@ -311,11 +324,10 @@ static int serve_assignment(struct pager *p, struct error *err)
     if (!faults)
         return fail_nomem(err);
     result.blocks = faults;
-    rc = json_path_bool(p->feed, "eager", false)
-             ? feed_eagerly(p, &result, err)
-             : feed_lazily(p, &result, err);
+    rc = json_path_bool(p->feed, "eager", false) ? feed_eagerly(p, &result, err)
+                                                 : feed_lazily(p, &result, err);
     if (rc == 0)
-        tell_resident(p, &result);
+        tell(p, make_report(p, &result));
     return rc;
 }
 

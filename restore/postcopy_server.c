@@ -16,9 +16,9 @@
  * EOF is written only when our own count says that QEMU has every data page:
  * QEMU does not check, and a missing page reads as zeros in the guest.
  *
- * Which page is sent when is page_feed.c. With damage the rest goes on; then EOF
- * must not be written, and the socket must stay open, since zero pages are only
- * sent when they are asked for. So the server stays until QEMU ends.
+ * Which page is sent when is page_feed.c. With damage the rest goes on; then
+ * EOF must not be written, and the socket must stay open, since zero pages are
+ * only sent when they are asked for. So the server stays until QEMU ends.
  */
 #include "restore/postcopy_server.h"
 
@@ -67,8 +67,8 @@ static int take_requests(struct server *s, struct error *err)
 {
     for (size_t i = 0; i < s->news.n_requests; i++) {
         const struct page_request *r = &s->news.requests[i];
-        int rc = page_feed_ask(s->feed, r->idstr, r->start, r->len,
-                               r->read_ns, err);
+        int rc =
+            page_feed_ask(s->feed, r->idstr, r->start, r->len, r->read_ns, err);
 
         if (rc < 0)
             return rc;

@@ -43,11 +43,11 @@ struct restore_args {
     /* A VM that runs already, and whose pager is gone: a new one takes over.
      * `qmp_path` may be NULL when there is one VM of the snapshot. */
     bool resume;
-    bool prefetch;           /* bring what earlier restores asked for first */
-    bool fill;               /* bring what nobody asks for */
-    uint64_t max_bandwidth;  /* bytes a second of what nobody asks for; 0: any */
-    uint64_t settle_ms;      /* all is there so long after `running`; 0: any */
-    uint64_t head_start_ms;  /* hints come first, so long at most; 0: none */
+    bool prefetch;          /* bring what earlier restores asked for first */
+    bool fill;              /* bring what nobody asks for */
+    uint64_t max_bandwidth; /* bytes a second of what nobody asks for; 0: any */
+    uint64_t settle_ms;     /* all is there so long after `running`; 0: any */
+    uint64_t head_start_ms; /* hints come first, so long at most; 0: none */
     enum restore_on_error on_error;
     /* A pager that says nothing for so long, though QEMU would listen, is
      * replaced. */

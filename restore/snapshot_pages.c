@@ -54,8 +54,8 @@ static uint64_t image_bytes(void *arg)
 }
 
 int snapshot_pages_init(struct snapshot_pages *pages,
-                        struct snapshot_frames *frames,
-                        struct page_source *ret, struct error *err)
+                        struct snapshot_frames *frames, struct page_source *ret,
+                        struct error *err)
 {
     *pages = (struct snapshot_pages){.frames = frames};
     *ret = (struct page_source){

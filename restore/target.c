@@ -139,10 +139,13 @@ int target_adopt(struct target *t, const char *qmp_path, pid_t pid,
 
 /* Capabilities. */
 
-static bool wanted_state(const char *capability, bool postcopy)
+/* `as_found`: it only counts, for whoever asked QEMU for it. */
+static bool wanted_state(const char *capability, bool postcopy, bool as_found)
 {
     if (strcmp(capability, "postcopy-ram") == 0)
         return postcopy;
+    if (strcmp(capability, "postcopy-blocktime") == 0)
+        return as_found;
     return strcmp(capability, "events") == 0;
 }
 
@@ -178,8 +181,10 @@ int target_set_capabilities(struct target *t, bool postcopy, struct error *err)
         const char *name = json_path_str(item, "capability", "");
 
         json_array_append_new(
-            states, json_pack("{s:s, s:b}", "capability", name, "state",
-                              (int)wanted_state(name, postcopy)));
+            states,
+            json_pack("{s:s, s:b}", "capability", name, "state",
+                      (int)wanted_state(name, postcopy,
+                                        json_path_bool(item, "state", false))));
     }
     rc = qmp_execute(t->qmp, "migrate-set-capabilities",
                      json_pack("{s:O}", "capabilities", states), NULL, err);

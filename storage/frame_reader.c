@@ -44,7 +44,7 @@ struct frame_reader {
     struct range *ranges;  /* depth */
     struct range **unused; /* those not in flight */
     unsigned n_unused;
-    uint64_t scan; /* how many there were */
+    uint64_t scan;      /* how many there were */
     uint64_t gap_bytes; /* of this one */
 };
 
@@ -376,7 +376,8 @@ static size_t measure_range(struct frame_reader *r,
         uint64_t from = pack_reader_frame_offset(pack, frame);
         uint64_t to = from + pack_reader_frame_stored_bytes(pack, frame);
 
-        if (at > first && (from > end + r->gap_bytes || to - start > RANGE_BYTES))
+        if (at > first &&
+            (from > end + r->gap_bytes || to - start > RANGE_BYTES))
             break;
         end = to;
         at = end_of_frame(wants, at, n);

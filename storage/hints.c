@@ -1,13 +1,15 @@
 /*
  * hints.c - the file, little-endian:
  *
- *   hints  = header entry*
- *   header = 32 bytes: magic "FIRNHINT", u32 version = 1, u32 runs,
+ *   hints  = header entry* figures
+ *   header = 32 bytes: magic "FIRNHINT", u32 version, u32 runs,
  *            u64 n entries, u64 XXH3-64 of the file with these 8 bytes 0
  *   entry  = 16 bytes: u32 block, u32 seen, u64 page number
+ *   figures: version 1 none, version 2 the rest: JSON text of the last restore
  *
- * Valid if and only if the length is 32 + 16 n, n <= HINTS_MAX, the checksum
- * fits, runs <= HINTS_RUNS_MAX and no `seen` is above runs.
+ * Valid if and only if the length is 32 + 16 n + the figures' (1 byte to
+ * HINTS_FIGURES_MAX, none of them 0), n <= HINTS_MAX, the checksum fits, runs
+ * <= HINTS_RUNS_MAX and no `seen` is above runs.
  *
  * Merging keeps the order of the newest run and puts behind it what only older
  * runs asked for. When the runs are as many as are counted, all counts are
@@ -24,15 +26,18 @@
 #include "storage/repository_inside.h"
 
 #define MAGIC        "FIRNHINT"
-#define VERSION      1u
+#define PLAIN        1u /* versions */
+#define WITH_FIGURES 2u
 #define HEADER_BYTES 32u
 #define ENTRY_BYTES  16u
 #define SUM_OFFSET   24u
-#define FILE_MAX     (HEADER_BYTES + (size_t)ENTRY_BYTES * HINTS_MAX)
+#define FILE_MAX \
+    (HEADER_BYTES + (size_t)ENTRY_BYTES * HINTS_MAX + HINTS_FIGURES_MAX)
 
 void hints_release(struct hints *h)
 {
     free(h->list);
+    free(h->figures);
     *h = (struct hints){0};
 }
 
@@ -41,7 +46,7 @@ int hints_encode(const struct hints *h, struct buf *ret, struct error *err)
     int rc = buf_append(ret, MAGIC, 8, err);
 
     if (rc == 0)
-        rc = buf_append_le32(ret, VERSION, err);
+        rc = buf_append_le32(ret, h->figures ? WITH_FIGURES : PLAIN, err);
     if (rc == 0)
         rc = buf_append_le32(ret, h->runs, err);
     if (rc == 0)
@@ -55,6 +60,8 @@ int hints_encode(const struct hints *h, struct buf *ret, struct error *err)
         if (rc == 0)
             rc = buf_append_le64(ret, h->list[i].pgno, err);
     }
+    if (rc == 0 && h->figures)
+        rc = buf_append(ret, h->figures, strlen(h->figures), err);
     if (rc == 0)
         store_le64(ret->data + SUM_OFFSET, checksum64(ret->data, ret->len, 0));
     return rc;
@@ -92,6 +99,23 @@ static int decode_entries(struct cursor *c, struct hints *h, size_t n,
     return 0;
 }
 
+static bool is_length_right(size_t figures, uint32_t version)
+{
+    return version == PLAIN ? figures == 0
+                            : figures > 0 && figures <= HINTS_FIGURES_MAX;
+}
+
+static int decode_figures(struct cursor *c, struct hints *h, struct error *err)
+{
+    size_t len = cursor_left(c);
+    const uint8_t *text;
+
+    if (!cursor_bytes(c, len, &text) || memchr(text, 0, len))
+        return fail(err, ERR_CORRUPT, "hints: the figures are no text");
+    h->figures = strndup((const char *)text, len);
+    return h->figures ? 0 : fail_nomem(err);
+}
+
 int hints_decode(const void *data, size_t len, struct hints *ret,
                  struct error *err)
 {
@@ -104,17 +128,21 @@ int hints_decode(const void *data, size_t len, struct hints *ret,
     int rc;
 
     if (!cursor_bytes(&c, 8, &magic) || memcmp(magic, MAGIC, 8) != 0 ||
-        !cursor_le32(&c, &version) || version != VERSION ||
+        !cursor_le32(&c, &version) ||
+        (version != PLAIN && version != WITH_FIGURES) ||
         !cursor_le32(&c, &h.runs) || !cursor_le64(&c, &n) ||
         !cursor_le64(&c, &sum))
         return fail(err, ERR_CORRUPT, "hints: no header that is known");
-    if (n > HINTS_MAX || cursor_left(&c) != n * ENTRY_BYTES ||
+    if (n > HINTS_MAX || cursor_left(&c) < n * ENTRY_BYTES ||
+        !is_length_right(cursor_left(&c) - n * ENTRY_BYTES, version) ||
         h.runs > HINTS_RUNS_MAX)
         return fail(err, ERR_CORRUPT, "hints: %llu entries in %zu bytes",
                     (unsigned long long)n, len);
     rc = check_sum(data, len, err);
     if (rc == 0)
         rc = decode_entries(&c, &h, n, err);
+    if (rc == 0 && version == WITH_FIGURES)
+        rc = decode_figures(&c, &h, err);
     if (rc < 0)
         return rc;
     *ret = h;

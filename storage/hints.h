@@ -14,6 +14,7 @@
 
 /* 1 GiB of pages: more is no hint, but the image. */
 #define HINTS_MAX 262144u
+#define HINTS_FIGURES_MAX (64u << 10)
 /* After so many runs the old ones count half. */
 #define HINTS_RUNS_MAX 8u
 
@@ -27,6 +28,7 @@ struct hints {
     struct hint *list; /* in the order of first touch */
     size_t n;
     uint32_t runs;
+    char *figures; /* of the last restore, as JSON; owned, NULL: none */
 };
 
 void hints_release(struct hints *h);
@@ -43,7 +45,7 @@ static inline bool hint_is_wanted(const struct hints *h, size_t i)
     return h->list[i].seen * 2 > h->runs;
 }
 
-/* The hints after one more run: `run` is what it asked for, in order (`seen`
+/* The hints after one more run, without figures: `run` is what it asked for, in order (`seen`
  * is not looked at; a page named twice counts once). Pure. */
 int hints_merge(const struct hints *old, const struct hint *run, size_t n,
                 struct hints *ret, struct error *err) NODISCARD;

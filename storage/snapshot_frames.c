@@ -221,8 +221,9 @@ static int look_up(struct snapshot_reader *s, uint32_t block, pgno_t first,
 }
 
 /* One of the pool, or a new one; *ret_before is what it has read so far. */
-static int borrow_reader(struct snapshot_frames *f, struct snapshot_reader **ret,
-                         uint64_t *ret_before, struct error *err)
+static int borrow_reader(struct snapshot_frames *f,
+                         struct snapshot_reader **ret, uint64_t *ret_before,
+                         struct error *err)
 {
     struct snapshot_reader *s = take_from_pool(f);
 

@@ -4,7 +4,8 @@
  * A page's place among the hints is found in an open table of twice their
  * number, filled at birth and read only from then on. The state of a group is
  * one atomic byte, which one thread moves on from open to taken. The log of
- * what was asked for is under the one lock; of hinted pages only a mark is kept.
+ * what was asked for is under the one lock; of hinted pages only a mark is
+ * kept.
  */
 #include "restore/prefetch/prefetch_plan.h"
 
@@ -309,23 +310,44 @@ const struct hint *prefetch_plan_run(struct prefetch_plan *p, size_t *ret_n,
     return p->run;
 }
 
+static int merge(struct prefetch_plan *p, const struct hints *now,
+                 size_t min_pages, struct hints *ret, struct error *err)
+{
+    size_t n;
+    const struct hint *run = prefetch_plan_run(p, &n, err);
+
+    if (!run)
+        return err->code;
+    if (n >= min_pages)
+        return hints_merge(now, run, n, ret, err);
+    *ret = (struct hints){.runs = now->runs, .n = now->n};
+    ret->list = calloc(now->n + 1, sizeof(*ret->list));
+    if (!ret->list)
+        return fail_nomem(err);
+    if (now->n > 0)
+        memcpy(ret->list, now->list, now->n * sizeof(*ret->list));
+    return 0;
+}
+
 int prefetch_plan_store(struct prefetch_plan *p, struct repository *r,
-                        const char *id, size_t min_pages, struct error *err)
+                        const char *id, size_t min_pages, const char *figures,
+                        struct error *err)
 {
     cleanup(hints) struct hints now = {0};
     cleanup(hints) struct hints merged = {0};
     struct error ignored = ERROR_INIT;
-    const struct hint *run;
-    size_t n;
     int rc;
 
-    run = prefetch_plan_run(p, &n, err);
-    if (!run)
-        return err->code;
-    if (n < min_pages)
-        return 0;
+    /* What is damaged is replaced. */
     if (hints_load(r, id, &now, &ignored) < 0)
         now = (struct hints){0};
-    rc = hints_merge(&now, run, n, &merged, err);
-    return rc < 0 ? rc : hints_store(r, id, &merged, err);
+    rc = merge(p, &now, min_pages, &merged, err);
+    if (rc < 0)
+        return rc;
+    merged.figures = figures ? strdup(figures) : steal_ptr(&now.figures);
+    if (figures && !merged.figures)
+        return fail_nomem(err);
+    if (merged.n == 0 && !merged.figures)
+        return 0;
+    return hints_store(r, id, &merged, err);
 }

@@ -77,9 +77,10 @@ void prefetch_plan_stats(const struct prefetch_plan *p,
 const struct hint *prefetch_plan_run(struct prefetch_plan *p, size_t *ret_n,
                                      struct error *err);
 /* Merges run() into the snapshot's hints as they are by now. Runs of fewer
- * pages than `min_pages` tell nothing and are left out. */
+ * pages than `min_pages` tell nothing and are left out. `figures` (JSON) take
+ * the place of those that are there; NULL: they stay. */
 int prefetch_plan_store(struct prefetch_plan *p, struct repository *r,
-                        const char *id, size_t min_pages,
+                        const char *id, size_t min_pages, const char *figures,
                         struct error *err) NODISCARD;
 
 DEFINE_CLEANUP(prefetch_plan, struct prefetch_plan *, prefetch_plan_free)

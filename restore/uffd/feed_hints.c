@@ -1,20 +1,16 @@
 /*
  * feed_hints.c - what a client will want, in groups, before it asks.
  *
- * Hints are cut into groups of GROUP pages in the order of first touch. The
- * workers take one group after the other, each with many reads in flight. A
- * client that touches faster than they place meets a page whose group is not
- * yet taken: then the fault thread takes that group itself, places all of it
- * and the asked-for page last, and the workers go on behind it. If a worker has
- * it already, the fault thread waits for the whole group as well. Pages of a
- * group are placed without waking: their faults are all answered here. So the
- * client is stopped once a group instead of once a page, and the whole is as
- * fast as placing is.
+ * The groups are those of the prefetch plan. The workers take one after the
+ * other, each with many reads in flight. A client that touches faster than they
+ * place meets a page whose group is not yet taken: then the fault thread takes
+ * that group itself, places all of it and the asked-for page last, and the
+ * workers go on behind it. If a worker has it already, the fault thread waits
+ * for the whole group as well. Pages of a group are placed without waking:
+ * their faults are all answered here. So the client is stopped once a group
+ * instead of once a page, and the whole is as fast as placing is.
  *
- * What was prefetched is never heard of again: a touch of a page that is there
- * is not told by anybody. So that old hints can die, the last page of each full
- * group is kept back as a sample. If it is asked for, its group was right; if
- * not, the whole group counts as not asked for in this run.
+ * Of whole host pages of 2 MiB each is a group of its own, without samples.
  */
 #include "restore/uffd/snapshot_feed_inside.h"
 
@@ -23,37 +19,45 @@
 #define LOG_AREA "feed"
 #include "core/base/log.h"
 
-#define GROUP 32u
-
 /* A group takes half a millisecond when nothing is in its way. */
 #define GROUP_PAUSE_NS 50000L
 #define GROUP_PAUSES   30u
 
+static void hold_samples(struct snapshot_feed *f)
+{
+    for (size_t g = 0; g < prefetch_plan_groups(f->plan); g++) {
+        size_t n;
+        const struct hint *h = prefetch_plan_group(f->plan, g, &n);
+        size_t group;
+        bool sample;
+
+        if (prefetch_plan_find(f->plan, h[n - 1].block, h[n - 1].pgno, &group,
+                               &sample) &&
+            sample)
+            page_marks_set(&f->held, h[n - 1].pgno);
+    }
+}
+
 int feed_hints_take(struct snapshot_feed *f, struct error *err)
 {
-    const struct hints *h = f->args.hints;
+    uint32_t n = f->args.block + 1;
+    cleanup_free struct prefetch_block *blocks = calloc(n, sizeof(*blocks));
+    struct prefetch_args args = {
+        .hints = f->args.workers > 0 ? f->args.hints : NULL,
+        .blocks = blocks,
+        .n_blocks = n,
+        .group_pages = f->per_page == 1 ? PREFETCH_GROUP : 1,
+    };
+    int rc;
 
-    f->group_pages = f->per_page == 1 ? GROUP : 1;
-    if (!h || h->n == 0 || f->args.workers == 0)
-        return 0;
-    f->wanted = calloc(h->n, sizeof(*f->wanted));
-    f->position = calloc(f->n_pages, sizeof(*f->position));
-    f->groups = calloc(h->n, sizeof(*f->groups));
-    if (!f->wanted || !f->position || !f->groups)
+    if (!blocks)
         return fail_nomem(err);
-    for (size_t i = 0; i < h->n; i++) {
-        pgno_t pgno = h->list[i].pgno / f->per_page * f->per_page;
-
-        if (!hint_is_wanted(h, i) || h->list[i].block != f->args.block ||
-            pgno >= f->n_pages || f->position[pgno] != 0)
-            continue;
-        f->wanted[f->n_wanted++] = pgno;
-        f->position[pgno] = (uint32_t)f->n_wanted;
-        if (f->group_pages > 1 && f->n_wanted % f->group_pages == 0)
-            page_marks_set(&f->held, pgno);
-    }
-    f->n_groups = (f->n_wanted + f->group_pages - 1) / f->group_pages;
-    return 0;
+    blocks[f->args.block] =
+        (struct prefetch_block){.pages = f->n_pages, .unit_pages = f->per_page};
+    rc = prefetch_plan_new(&args, &f->plan, err);
+    if (rc == 0)
+        hold_samples(f);
+    return rc;
 }
 
 /* ---- Groups ---- */
@@ -118,21 +122,21 @@ static int place_pages_of(struct lane *l, size_t group, pgno_t but,
                           struct error *err)
 {
     struct snapshot_feed *f = l->feed;
-    size_t first = group * f->group_pages;
-    size_t end = MIN(first + f->group_pages, f->n_wanted);
+    size_t n;
+    const struct hint *wanted = prefetch_plan_group(f->plan, group, &n);
     int rc = 0;
 
     l->counter = &f->prefetched;
     if (f->per_page > 1)
-        return f->wanted[first] == but
+        return wanted[0].pgno == but
                    ? 0
-                   : feed_lane_place_huge(l, f->wanted[first], err);
+                   : feed_lane_place_huge(l, wanted[0].pgno, err);
     l->n_wants = 0;
-    for (size_t i = first; i < end && rc == 0; i++) {
-        if (f->wanted[i] == but)
+    for (size_t i = 0; i < n && rc == 0; i++) {
+        if (wanted[i].pgno == but)
             continue;
-        want_frame(l, f->wanted[i]);
-        rc = place_if_zero(l, f->wanted[i], err);
+        want_frame(l, wanted[i].pgno);
+        rc = place_if_zero(l, wanted[i].pgno, err);
     }
     return rc < 0 ? rc : feed_lane_scan(l, err);
 }
@@ -146,7 +150,7 @@ static int place_group(struct lane *l, size_t group, pgno_t but,
     l->quietly = true;
     rc = place_pages_of(l, group, but, err);
     l->quietly = false;
-    f->groups[group] = GROUP_DONE;
+    prefetch_plan_finish(f->plan, group);
     return rc;
 }
 
@@ -158,39 +162,9 @@ static void wait_for_group(struct snapshot_feed *f, size_t group)
     const struct timespec pause = {.tv_nsec = GROUP_PAUSE_NS};
 
     for (unsigned i = 0;
-         i < GROUP_PAUSES && f->groups[group] == GROUP_TAKEN && !f->stop; i++)
+         i < GROUP_PAUSES && prefetch_plan_in_work(f->plan, group) && !f->stop;
+         i++)
         nanosleep(&pause, NULL);
-}
-
-static bool take_group(struct snapshot_feed *f, size_t group)
-{
-    unsigned char open = GROUP_OPEN;
-
-    return atomic_compare_exchange_strong_explicit(&f->groups[group], &open,
-                                                   GROUP_TAKEN,
-                                                   memory_order_seq_cst,
-                                                   memory_order_seq_cst);
-}
-
-/* The next group that nobody has: first on from where the client is, then from
- * the beginning, for what it jumped over. */
-static bool find_group(struct snapshot_feed *f, size_t *ret)
-{
-    for (;;) {
-        size_t g = f->next_group;
-
-        if (g >= f->n_groups) {
-            g = f->swept_groups++;
-            if (g >= f->n_groups)
-                return false;
-        } else {
-            f->next_group++;
-        }
-        if (g < f->n_groups && take_group(f, g)) {
-            *ret = g;
-            return true;
-        }
-    }
 }
 
 /* ---- For others ---- */
@@ -201,15 +175,13 @@ void feed_hints_asked(struct lane *l, pgno_t pgno)
     struct error why = ERROR_INIT;
     size_t group;
 
-    if (!f->position || f->position[pgno] == 0)
+    if (!prefetch_plan_find(f->plan, f->args.block, pgno, &group, NULL))
         return;
-    group = (f->position[pgno] - 1) / f->group_pages;
-    if (!take_group(f, group)) {
+    if (!prefetch_plan_claim(f->plan, group)) {
         wait_for_group(f, group);
         return;
     }
-    if (f->next_group <= group)
-        f->next_group = group + 1;
+    prefetch_plan_jump(f->plan, group);
     if (place_group(l, group, pgno, &why) < 0)
         log_debug("prefetch: %s", why.message);
 }
@@ -220,13 +192,7 @@ int feed_hints_place_all(struct lane *l, struct error *err)
     size_t group;
     int rc = 0;
 
-    while (rc == 0 && !f->stop && find_group(f, &group))
+    while (rc == 0 && !f->stop && prefetch_plan_next(f->plan, &group))
         rc = place_group(l, group, f->n_pages, err);
     return rc;
-}
-
-bool feed_hints_missed(struct snapshot_feed *f, size_t i)
-{
-    return page_marks_test(&f->held, f->wanted[i]) &&
-           !page_marks_test(&f->logged, f->wanted[i]);
 }

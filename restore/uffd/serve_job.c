@@ -118,25 +118,12 @@ static int accept_client(struct serve_job *j, struct error *err)
 
 /* What the run asked for goes into the hints that are there by now: other
  * clients may have ended since. */
-static void store_hints(struct serve_job *j, struct client *c)
+static void store_hints(struct client *c)
 {
-    cleanup(hints) struct hints now = {0};
-    cleanup(hints) struct hints merged = {0};
     struct error why = ERROR_INIT;
-    const struct hint *run;
-    size_t n;
-    int rc;
 
-    if (!serve_session_was_served(c->session))
-        return;
-    run = serve_session_run(c->session, &n, &why);
-    if (!run || n < RUN_MIN_PAGES)
-        return;
-    load_hints(j, &now);
-    rc = hints_merge(&now, run, n, &merged, &why);
-    if (rc == 0)
-        rc = hints_store(j->args.repository, j->args.id, &merged, &why);
-    if (rc < 0)
+    if (serve_session_was_served(c->session) &&
+        serve_session_store_run(c->session, RUN_MIN_PAGES, &why) < 0)
         log_warn("hints were not kept: %s", why.message);
 }
 
@@ -151,7 +138,7 @@ static void end_client(struct serve_job *j, struct client *c)
         j->args.note(j->args.arg, report.error.message);
     if (serve_session_was_served(c->session))
         j->args.client(j->args.arg, &report);
-    store_hints(j, c);
+    store_hints(c);
     serve_session_free(c->session);
     c->session = NULL;
     hints_release(&c->hints);

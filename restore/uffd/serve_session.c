@@ -424,11 +424,12 @@ void serve_session_report(struct serve_session *s, struct serve_client *ret)
     ret->worker_cpu_us = feed.worker_cpu_ns / 1000;
 }
 
-const struct hint *serve_session_run(struct serve_session *s, size_t *ret_n,
-                                     struct error *err)
+int serve_session_store_run(struct serve_session *s, size_t min_pages,
+                            struct error *err)
 {
     assert(s->over && s->feed);
-    return snapshot_feed_run(s->feed, ret_n, err);
+    return snapshot_feed_store_run(s->feed, s->args.job->repository,
+                                   s->args.job->id, min_pages, err);
 }
 
 void serve_session_free(struct serve_session *s)

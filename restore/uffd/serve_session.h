@@ -32,8 +32,8 @@ bool serve_session_is_over(const struct serve_session *s);
 /* How it stands. */
 void serve_session_report(struct serve_session *s, struct serve_client *ret);
 /* What it asked for; once it is over. */
-const struct hint *serve_session_run(struct serve_session *s, size_t *ret_n,
-                                     struct error *err);
+int serve_session_store_run(struct serve_session *s, size_t min_pages,
+                            struct error *err) NODISCARD;
 /* It got as far as having its faults answered. */
 bool serve_session_was_served(const struct serve_session *s);
 /* Joins. */

@@ -21,9 +21,6 @@
 
 #define WORKER_NICE 5
 
-/* The first touches that are worth remembering: what hints can hold. */
-#define LOG_MAX HINTS_MAX
-
 /* ---- Birth ---- */
 
 int snapshot_feed_new(const struct snapshot_feed_args *args,
@@ -39,7 +36,6 @@ int snapshot_feed_new(const struct snapshot_feed_args *args,
     f->n_pages = ramblock_pages(&blocks->blocks[args->block]);
     f->per_page = args->page_bytes / PAGE_BYTES;
     f->done_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    lock_init(&f->lock);
     if (f->done_fd < 0)
         return fail_errno(err, ERR_IO, "eventfd failed");
     rc = page_marks_init(&f->logged, f->n_pages, err);
@@ -71,34 +67,11 @@ void snapshot_feed_free(struct snapshot_feed *f)
     page_marks_release(&f->logged);
     page_marks_release(&f->held);
     page_marks_release(&f->bad);
-    free(f->wanted);
-    free(f->position);
-    free((void *)f->groups);
-    free(f->log);
-    free(f->run);
-    lock_release(&f->lock);
+    prefetch_plan_free(f->plan);
     free(f);
 }
 
 /* ---- Faults ---- */
-
-static void log_touch(struct snapshot_feed *f, pgno_t pgno)
-{
-    LOCK_SCOPE(&f->lock);
-
-    if (f->n_log == LOG_MAX)
-        return;
-    if (f->n_log == f->cap_log) {
-        size_t cap = MAX(f->cap_log * 2, (size_t)1024);
-        pgno_t *more = realloc(f->log, cap * sizeof(*more));
-
-        if (!more)
-            return; /* a hint less */
-        f->log = more;
-        f->cap_log = cap;
-    }
-    f->log[f->n_log++] = pgno;
-}
 
 static void on_asked(void *arg, unsigned lane, struct uffd_space *space,
                      uint64_t offset)
@@ -110,7 +83,7 @@ static void on_asked(void *arg, unsigned lane, struct uffd_space *space,
     if (page_marks_set(&f->logged, pgno))
         return;
     f->asked++;
-    log_touch(f, pgno);
+    prefetch_plan_asked(f->plan, f->args.block, pgno);
     if (space == feed_main_space(f))
         feed_hints_asked(l, pgno);
 }
@@ -311,7 +284,7 @@ void snapshot_feed_set_engine(struct snapshot_feed *f,
 int snapshot_feed_start(struct snapshot_feed *f, bool fill, struct error *err)
 {
     f->fill = fill;
-    if (f->args.workers == 0 || (!fill && f->n_wanted == 0))
+    if (f->args.workers == 0 || (!fill && prefetch_plan_groups(f->plan) == 0))
         return 0;
     return start_workers(f, err);
 }
@@ -373,44 +346,24 @@ static uint64_t read_bytes(struct snapshot_feed *f)
 void snapshot_feed_stats(struct snapshot_feed *f,
                          struct snapshot_feed_stats *ret)
 {
+    struct prefetch_stats hints;
+
+    prefetch_plan_stats(f->plan, &hints);
     *ret = (struct snapshot_feed_stats){
         .asked = f->asked,
         .near_pages = f->near_pages,
         .prefetched = f->prefetched,
-        .prefetch_held = f->held.n_set,
+        .prefetch_held = hints.sampled,
+        .prefetch_missed = hints.unasked,
         .filled = f->fill_count,
         .damaged = f->bad.n_set,
         .read_bytes = read_bytes(f),
         .worker_cpu_ns = f->worker_cpu_ns,
     };
-    for (size_t i = 0; i < f->n_wanted; i++)
-        ret->prefetch_missed += feed_hints_missed(f, i);
 }
 
-/* Hinted pages whose group was right, then what was asked for besides. */
-const struct hint *snapshot_feed_run(struct snapshot_feed *f, size_t *ret_n,
-                                     struct error *err)
+int snapshot_feed_store_run(struct snapshot_feed *f, struct repository *r,
+                            const char *id, size_t min_pages, struct error *err)
 {
-    size_t n = 0;
-    LOCK_SCOPE(&f->lock);
-
-    f->run = calloc(f->n_wanted + f->n_log + 1, sizeof(*f->run));
-    if (!f->run) {
-        fail_nomem(err);
-        return NULL;
-    }
-    for (size_t i = 0; i < f->n_wanted; i++) {
-        size_t sample =
-            i / f->group_pages * f->group_pages + f->group_pages - 1;
-
-        if (sample < f->n_wanted && feed_hints_missed(f, sample) &&
-            !page_marks_test(&f->logged, f->wanted[i]))
-            continue;
-        f->run[n++] =
-            (struct hint){.block = f->args.block, .pgno = f->wanted[i]};
-    }
-    for (size_t i = 0; i < f->n_log; i++)
-        f->run[n++] = (struct hint){.block = f->args.block, .pgno = f->log[i]};
-    *ret_n = n;
-    return f->run;
+    return prefetch_plan_store(f->plan, r, id, min_pages, NULL, err);
 }

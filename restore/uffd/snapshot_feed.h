@@ -65,10 +65,11 @@ struct snapshot_feed_stats {
 void snapshot_feed_stats(struct snapshot_feed *f,
                          struct snapshot_feed_stats *ret);
 
-/* What this run asked for, in order: for hints_merge(). Once all threads have
- * ended; borrowed. */
-const struct hint *snapshot_feed_run(struct snapshot_feed *f, size_t *ret_n,
-                                     struct error *err);
+/* Puts what this run asked for into the hints of the snapshot, unless it was
+ * fewer than `min_pages`. Once all threads have ended. */
+int snapshot_feed_store_run(struct snapshot_feed *f, struct repository *r,
+                            const char *id, size_t min_pages,
+                            struct error *err) NODISCARD;
 
 DEFINE_CLEANUP(snapshot_feed, struct snapshot_feed *, snapshot_feed_free)
 

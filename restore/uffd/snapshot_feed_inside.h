@@ -8,6 +8,7 @@
 #define FIRN_RESTORE_UFFD_SNAPSHOT_FEED_INSIDE_H
 
 #include "core/base/worker.h"
+#include "restore/prefetch/prefetch_plan.h"
 #include "restore/uffd/snapshot_feed.h"
 
 #define CHUNK_PAGES 512u /* 2 MiB: what the caches of a core hold */
@@ -32,8 +33,6 @@ struct lane {
     bool cached;
 };
 
-enum group_state { GROUP_OPEN = 0, GROUP_TAKEN, GROUP_DONE };
-
 struct snapshot_feed {
     /* set before the threads start, then read only */
     struct snapshot_feed_args args;
@@ -44,19 +43,12 @@ struct snapshot_feed {
     struct lane *workers;
     struct worker_group group;
     int done_fd;
-    pgno_t *wanted;     /* hinted pages in order */
-    uint32_t *position; /* of a page in `wanted`, plus 1; 0: none */
-    size_t n_wanted;
-    size_t group_pages;
-    size_t n_groups;
+    struct prefetch_plan *plan; /* also without hints: it logs */
 
     /* by any thread, each for itself */
-    struct page_marks logged;      /* asked for already */
-    struct page_marks held;        /* samples of the hints */
-    struct page_marks bad;         /* cannot be had */
-    _Atomic unsigned char *groups; /* enum group_state */
-    _Atomic size_t next_group;     /* where the workers go on */
-    _Atomic size_t swept_groups;   /* the second time through, for gaps */
+    struct page_marks logged; /* asked for already */
+    struct page_marks held;   /* samples of the hints */
+    struct page_marks bad;    /* cannot be had */
     _Atomic uint64_t next_chunk;
     _Atomic unsigned busy_workers;
     _Atomic bool stop;
@@ -67,14 +59,6 @@ struct snapshot_feed {
     _Atomic uint64_t prefetched;
     _Atomic uint64_t fill_count;
     _Atomic uint64_t worker_cpu_ns;
-
-    /* protected by `lock` */
-    struct lock lock; /* `log` */
-    pgno_t *log GUARDED_BY(lock);
-    size_t n_log GUARDED_BY(lock);
-    size_t cap_log GUARDED_BY(lock);
-
-    struct hint *run; /* snapshot_feed_run() */
 };
 
 /* The descriptor of the client itself, not of its children. */
@@ -105,14 +89,12 @@ int feed_lane_place_huge(struct lane *l, pgno_t pgno,
 
 /* ---- feed_hints.c ---- */
 
-/* Cuts the hints of the feed into groups; none: nothing to do. */
+/* Makes the plan of the feed, with or without hints. */
 int feed_hints_take(struct snapshot_feed *f, struct error *err) NODISCARD;
 /* A fault thread, before it answers: the group of `pgno`, if it is hinted, is
  * placed first, by it or by the worker that has it. */
 void feed_hints_asked(struct lane *l, pgno_t pgno);
 /* A worker: places one group after the other until none is left. */
 int feed_hints_place_all(struct lane *l, struct error *err) NODISCARD;
-/* The i-th hinted page is a sample, and nobody asked for it. */
-bool feed_hints_missed(struct snapshot_feed *f, size_t i);
 
 #endif

@@ -78,7 +78,8 @@ static void ask(struct fixture *f, const char *idstr, uint64_t page,
 /* Takes up to `n` units and tells what they were. */
 static const char *story(struct fixture *f, unsigned n)
 {
-    static const char *const turns[] = {"none", "urgent", "prefetch", "near", "fill"};
+    static const char *const turns[] = {"none", "urgent", "prefetch", "near",
+                                        "fill"};
     struct error err = ERROR_INIT;
 
     f->story[0] = '\0';

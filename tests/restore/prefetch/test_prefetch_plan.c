@@ -26,12 +26,11 @@ static struct prefetch_plan *plan_of(const struct hints *h, size_t group)
     struct prefetch_plan *p;
     struct error err;
 
-    assert_ok(prefetch_plan_new(
-                  &(struct prefetch_args){.hints = h,
-                                          .blocks = two_blocks,
-                                          .n_blocks = 2,
-                                          .group_pages = group},
-                  &p, &err),
+    assert_ok(prefetch_plan_new(&(struct prefetch_args){.hints = h,
+                                                        .blocks = two_blocks,
+                                                        .n_blocks = 2,
+                                                        .group_pages = group},
+                                &p, &err),
               &err);
     return p;
 }
@@ -175,7 +174,7 @@ static void runs_are_merged_into_what_is_stored(void **state)
         /* The sample of the third group, and not the same the next time. */
         prefetch_plan_asked(p, 0, 100 + run);
         assert_ok(prefetch_plan_store(p, f->repository, "0123456789abcdef", 8,
-                                      &err),
+                                      run ? NULL : "{}", &err),
                   &err);
         prefetch_plan_free(p);
         hints_release(&now);
@@ -184,6 +183,7 @@ static void runs_are_merged_into_what_is_stored(void **state)
     }
     assert_int_equal(now.runs, 2);
     assert_int_equal(now.n, 13);
+    assert_string_equal(now.figures, "{}"); /* of the last who had some */
     for (size_t i = 0; i < now.n; i++)
         assert_int_equal(hint_is_wanted(&now, i), now.list[i].pgno < 100);
     hints_release(&now);
@@ -197,11 +197,14 @@ static void a_run_of_a_few_pages_is_no_hint(void **state)
     struct error err;
 
     prefetch_plan_asked(p, 0, 1);
-    assert_ok(
-        prefetch_plan_store(p, f->repository, "0123456789abcdef", 8, &err),
-        &err);
+    assert_ok(prefetch_plan_store(p, f->repository, "0123456789abcdef", 8,
+                                  "{\"faults\":1}", &err),
+              &err);
     assert_ok(hints_load(f->repository, "0123456789abcdef", &now, &err), &err);
     assert_int_equal(now.n, 0);
+    assert_int_equal(now.runs, 0);
+    assert_string_equal(now.figures, "{\"faults\":1}");
+    hints_release(&now);
     prefetch_plan_free(p);
 }
 

@@ -1,0 +1,188 @@
+#!/usr/bin/env python3
+"""What a lazy restore sends when: hints, neighbours, the rest, and how fast.
+
+    test_prefetch.py [test_...]
+
+Each test asserts how pages came (by which turn, in which order, how many
+faults), and none how fast a fault was answered.
+"""
+import json
+import os
+import sys
+import time
+
+sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "lab"))
+import lab  # noqa: E402
+import restored  # noqa: E402
+
+MIB = 1 << 20
+
+# Verifies 48 MiB over and over: what it touches first is the same each time.
+KERNEL = "firn.mb=48 firn.rate=500 firn.hb=20"
+_shared = {}
+
+
+def taken(version="10.0"):
+    if version not in _shared:
+        _shared[version] = restored.Taken(version, kernel_args=KERNEL)
+    return _shared[version].fresh()
+
+
+def restore(t, *args):
+    """Restores, lets the guest prove its memory, and ends it."""
+    events = t.restore(*args)
+    with t.back() as guest:
+        t.expect_good(guest)
+    t.mark = t.guest.serial_size()
+    return events["running"], events["resident"]
+
+
+def until_touched(t, *args, beats=3, passes=1):
+    """A restore without a fill until the guest has been through its memory;
+    then it is ended. What it asked for is in the figures kept for `show`."""
+    run = t.start("--fill", "off", *args)
+    line = json.loads(run.stdout.readline())
+    assert line["type"] == "running", line
+    with t.back() as guest:
+        first = guest.wait_heartbeat(1, since=t.mark)
+        lab.wait_until(
+            lambda: guest.heartbeats(t.mark)[-1].passes
+            >= first.passes + passes, 60, "pass of the guest")
+        assert guest.heartbeats(t.mark)[-1].bad == 0
+        guest.kill()
+    run.communicate(timeout=20)
+    t.mark = t.guest.serial_size()
+    shown = json.loads(lab.firn("--repo", t.repo, "--json", "show", t.id,
+                                env=t.env).stdout.splitlines()[-1])
+    return shown["last_restore"]
+
+
+def fewer_faults(version):
+    t = taken(version)
+    first = until_touched(t)
+    second = until_touched(t)
+    assert first["prefetched_pages"] == 0, first
+    assert first["faults"] > 500, first
+    # The mechanism: they came by hints, the samples excepted.
+    assert second["prefetched_pages"] > first["faults"] * 0.8, (first, second)
+    assert second["faults"] <= first["faults"] * 0.1, (first, second)
+    assert second["prefetch_sampled"] > 0, second
+    assert second["filled_pages"] == 0, second
+    # Without them it is as it was.
+    third = until_touched(t, "--prefetch", "off")
+    assert third["prefetched_pages"] == 0, third
+    assert third["faults"] > first["faults"] * 0.5, (first, third)
+
+
+def test_hints_of_one_restore_take_nine_faults_of_ten_on_10_0():
+    fewer_faults("10.0")
+
+
+def test_hints_of_one_restore_take_nine_faults_of_ten_on_7_2():
+    fewer_faults("7.2")
+
+
+def test_what_nobody_asks_for_any_more_is_counted():
+    t = taken()
+    until_touched(t)
+    # This one ends at its first heartbeat: most samples are not asked for.
+    second = until_touched(t, passes=0)
+    assert second["prefetch_unasked"] > 0, second
+    assert second["prefetch_unasked"] <= second["prefetch_sampled"], second
+
+
+def test_a_head_start_lets_the_vm_go_when_its_hints_are_there():
+    t = taken()
+    restore(t)
+    running, resident = restore(t, "--head-start", "10s")
+    # Not for ten seconds: as soon as the pages are sent.
+    assert running["elapsed_ms"] < 8000, running
+    assert resident["prefetched_pages"] > 0, resident
+
+
+def test_a_head_start_without_hints_is_none():
+    t = taken()
+    running, resident = restore(t, "--head-start", "60s")
+    assert running["elapsed_ms"] < 20000, running
+    assert resident["prefetched_pages"] == 0, resident
+
+
+def test_a_bandwidth_is_kept_and_faults_go_first():
+    t = taken()
+    rate = 16 * MIB
+    running, resident = restore(t, "--max-bandwidth", f"{rate}")
+    sent = (resident["filled_pages"] + resident["near_pages"]) * 4096
+    seconds = (resident["elapsed_ms"] - running["elapsed_ms"]) / 1000
+    # A quarter of a second may go ahead, and the rest is what was allowed.
+    assert sent / seconds <= rate * 1.25, (running, resident)
+    # By order: the guest was through its memory before the fill was.
+    assert resident["faults"] > 500, resident
+
+
+def test_a_bound_is_held_and_used():
+    t = taken()
+    running, resident = restore(t, "--settle", "5s")
+    took = resident["elapsed_ms"] - running["elapsed_ms"]
+    assert took <= 5000, (running, resident)
+    assert took >= 2000, (running, resident)
+
+
+def test_each_frame_is_read_about_once():
+    t = restored.Taken(kernel_args="firn.mb=160 firn.rate=500 firn.hb=20",
+                       mem=320)
+    _, resident = restore(t, "--prefetch", "off")
+    assert resident["read_bytes"] <= 1.15 * resident["image_bytes"], resident
+
+
+def test_faults_are_told_by_block_and_shown():
+    t = taken()
+    _, resident = restore(t)
+    blocks = {b["block"]: b for b in resident["blocks"]}
+    assert sum(b["faults"] for b in blocks.values()) == resident["faults"]
+    ram = blocks["pc.ram"]
+    assert sum(n for _, n in ram["histogram"]) == ram["faults"], ram
+    assert ram["fault_p50_us"] <= ram["fault_p99_us"] <= \
+        ram["fault_max_us"] * 1.07 + 1, ram
+    shown = lab.firn("--repo", t.repo, "show", t.id, env=t.env).stdout
+    assert "last lazy restore" in shown and "pc.ram" in shown, shown
+
+
+def test_qemu_sees_no_fault_that_was_not_counted():
+    """QEMU's own blocktime, of a QEMU that somebody else started: what vCPUs
+    waited in all is not more than the faults that we answered took, seen from
+    the kernel's side, and some of it is there."""
+    t = taken()
+    guest = lab.Guest("10.0", dir=t.guest.dir, start=False)
+    guest.command = t.guest.command + ["-incoming", "defer"]
+    guest.launch()
+    with guest:
+        guest.monitor.set_capabilities(**{"postcopy-blocktime": True})
+        resident = t.restore("--qmp", guest.qmp_path, "--prefetch",
+                             "off")["resident"]
+        t.expect_good(guest)
+        told = guest.qmp("query-migrate")
+    if "postcopy-blocktime" not in told:
+        raise lab.Skip("QEMU reports no blocktime")
+    assert resident["faults"] > 0
+    assert told["postcopy-blocktime"] >= 0, told
+    # Sum of our own times, at the upper edge of each bucket, and what comes
+    # before and behind them in QEMU: half a millisecond each is ample.
+    ours_ms = sum(edge * n for b in resident["blocks"]
+                  for edge, n in b["histogram"]) / 1000
+    assert told["postcopy-blocktime"] <= ours_ms + \
+        2 * resident["faults"], (told, resident)
+
+
+def test_debug_reaches_keeper_and_pager():
+    t = taken()
+    done = lab.firn("--debug", "pager,stock", *t.argv(), env=t.env, timeout=60)
+    with t.back() as guest:
+        t.expect_good(guest)
+    notes = [w for w in done.stderr.split() if w.endswith("firn.log")]
+    assert notes, done.stderr
+    with open(notes[0]) as f:
+        text = f.read()
+    assert "firn[pager]" in text and "firn[stock]" in text, text
+
+
+lab.main(globals())
