@@ -49,6 +49,6 @@ int cli_open_repository(struct cli *cli, struct repository **ret,
 
 extern const struct command cmd_init, cmd_snapshot, cmd_list, cmd_show, cmd_diff,
     cmd_restore, cmd_run, cmd_pager, cmd_plan, cmd_serve, cmd_import, cmd_export, cmd_check,
-    cmd_doctor, cmd_version, cmd_forget, cmd_prune, cmd_repair;
+    cmd_bench, cmd_doctor, cmd_version, cmd_forget, cmd_prune, cmd_repair;
 
 #endif

@@ -20,7 +20,7 @@ static const struct command *const commands[] = {
     &cmd_init,    &cmd_snapshot, &cmd_list,   &cmd_show,   &cmd_diff,
     &cmd_restore, &cmd_serve,    &cmd_import, &cmd_export, &cmd_check,
     &cmd_forget,  &cmd_prune,    &cmd_repair, &cmd_plan,   &cmd_run,
-    &cmd_doctor,  &cmd_version,  &cmd_pager,  NULL,
+    &cmd_bench,   &cmd_doctor,   &cmd_version, &cmd_pager,  NULL,
 };
 
 struct globals {

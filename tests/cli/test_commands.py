@@ -614,6 +614,34 @@ class Doctor(Case):
         self.assertIn("none", told["message"])
 
 
+class Bench(Case):
+    def test_every_line_is_a_figure_and_the_repository_is_as_it_was(self):
+        def files():
+            return sorted(os.path.join(folder, name)
+                          for folder, _, names in os.walk(self.repo)
+                          for name in names)
+
+        self.assertEqual(0, self.firn("init", self.repo)[0])
+        before = files()
+        status, objects = self.objects("--repo", self.repo, "bench")
+        self.assertEqual(status, 0)
+        self.assertEqual({o["type"] for o in objects}, {"bench"})
+        figures = {o["figure"]: o for o in objects}
+        self.assertEqual(figures["disk"]["unit"], "MB/s")
+        self.assertGreater(figures["zstd 1"]["ratio"], 1)
+        self.assertTrue(all(o["value"] > 0 for o in objects))
+        self.assertEqual(files(), before)
+
+    def test_without_a_repository_it_says_that_no_disk_was_measured(self):
+        status, out, err = self.firn("bench")
+        self.assertEqual(0, status)
+        self.assertNotIn("disk", [line.split()[0] for line in out.splitlines()])
+        self.assertIn("no disk was measured", err)
+
+    def test_a_repository_that_is_not_there_is_an_error(self):
+        self.error(10, "no_repository", "--repo", "/nowhere", "bench")
+
+
 class Signals(Case):
     def test_usr1_does_no_harm(self):
         self.firn("init", self.repo)
