@@ -113,6 +113,7 @@ static int open_spool(struct capture *c, struct stream_receiver_args *args,
     if (rc == 0)
         rc = spool_hand_over(&c->spool, c->source, err);
     args->spool_fd = c->spool.fd;
+    args->faults = &c->faults;
     return rc;
 }
 
@@ -496,6 +497,7 @@ void capture_release(struct capture *c)
 {
     worker_group_release(&c->group);
     stream_receiver_free(c->receiver);
+    fault_order_release(&c->faults);
     multifd_receiver_free(c->multifd);
     page_writer_free(c->pages);
     socket_folder_close(&c->socket);

@@ -35,7 +35,8 @@ struct capture {
     struct stream_receiver *receiver;
     struct multifd_receiver *multifd;
     struct precopy_watch watch;
-    struct throttle throttle; /* of all that is received */
+    struct throttle throttle;  /* of all that is received */
+    struct fault_order faults; /* of a background save, after capture_run() */
     struct page_writer *pages;
     struct worker_group group;
     struct stopper work; /* ends the threads */

@@ -7,13 +7,12 @@
  *   receiver   stream_receiver.c. Owns the stream's socket (or reads the spool)
  *              and the decoder; takes empty packets, submits full ones. Ends
  *              with the stream, or when the work's stopper is pulled.
- *   channel N  multifd_receiver.c, one a multifd channel. Owns its socket; reads
- *              packets right into empty ones of the writers and submits them.
- *              Ends with its channel, or when the work's stopper is pulled.
- *   writer N   page_writer.c, one a lane, at most four. Takes packets from the
- *              work queue, puts them through lane N of the snapshot writer,
- *              gives them back empty. Ends when the queue is closed and empty,
- *              or cancelled.
+ *   channel N  multifd_receiver.c, one a multifd channel. Owns its socket;
+ * reads packets right into empty ones of the writers and submits them. Ends
+ * with its channel, or when the work's stopper is pulled. writer N
+ * page_writer.c, one a lane, at most four. Takes packets from the work queue,
+ * puts them through lane N of the snapshot writer, gives them back empty. Ends
+ * when the queue is closed and empty, or cancelled.
  *
  * The order: connect, ask for facts, choose the mode; lease (snapshot writer)
  * before the first page; capture until the tail is proved; the VM goes on and
@@ -30,6 +29,8 @@
 #include "snapshot/capture.h"
 #include "snapshot/channel_method.h"
 #include "snapshot/host_facts.h"
+#include "snapshot/plan.h"
+#include "storage/hints.h"
 #include "storage/snapshot_writer.h"
 #include "storage/space.h"
 
@@ -445,6 +446,52 @@ static int commit(struct job *j, struct snapshot_summary *ret,
     return snapshot_writer_commit(j->store, &record, ret, err);
 }
 
+/* This capture will store about what the VM's last one did. It may be less:
+ * so it is tried all the same, and ends in time if it must. */
+static void estimate_room(struct job *j)
+{
+    struct snapshot_summary *all = NULL;
+    struct error why = ERROR_INIT;
+    struct plan_history history = {0};
+    char text[512];
+    size_t n = 0;
+
+    if (repository_list(j->args.repository, NULL, NULL, &all, &n, &why) == 0)
+        plan_history_of(all, n, j->vm, &history);
+    for (size_t i = 0; i < n; i++)
+        snapshot_summary_release(&all[i]);
+    free(all);
+    if (space_check(j->args.repository, j->args.reserve_bytes,
+                    history.new_bytes, &why) != ERR_NOSPC)
+        return;
+    snprintf(text, sizeof(text),
+             "there may be too little room, going by the last capture: %.400s",
+             why.message);
+    say(j, text);
+}
+
+/* What the guest wrote first behind the captured instant, it will want first
+ * behind a restore. Hints are a cache: without them a restore is slower. */
+static void seed_hints(struct job *j, const char *id)
+{
+    const struct fault_order *faults = &j->capture.faults;
+    const struct hints none = {0};
+    cleanup(hints) struct hints hints = {0};
+    struct error ignored = ERROR_INIT;
+    int rc;
+
+    if (faults->n == 0)
+        return;
+    rc = hints_merge(&none, faults->list, faults->n, &hints, &ignored);
+    if (rc == 0)
+        rc = hints_store(j->args.repository, id, &hints, &ignored);
+    if (rc < 0)
+        log_warn("no prefetch hints for '%s': %s", id, ignored.message);
+    else
+        log_info("%zu pages that the guest wrote first are kept as hints",
+                 hints.n);
+}
+
 static int run(struct job *j, struct snapshot_summary *ret, struct error *err)
 {
     struct snapshot_summary stored = {0};
@@ -452,13 +499,15 @@ static int run(struct job *j, struct snapshot_summary *ret, struct error *err)
 
     if (rc == 0)
         rc = look(j, err);
-
+    if (rc == 0)
+        estimate_room(j);
     if (rc == 0)
         rc = capture(j, err);
     if (rc == 0)
         rc = commit(j, &stored, err);
     if (rc < 0)
         return rc;
+    seed_hints(j, stored.id);
     stored.duration_ms = (clock_monotonic_ns() - j->begun_ns) / NS_PER_MS;
     stored.tags = json_incref(j->args.tags);
     *ret = stored;

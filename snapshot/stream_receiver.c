@@ -89,6 +89,8 @@ static int on_blocks(void *arg, const struct ramblock_list *blocks,
     int rc = snapshot_writer_set_blocks(r->args.store, blocks, err);
 
     r->ram_bytes = ramblock_list_total_bytes(blocks);
+    if (rc == 0 && r->args.faults)
+        rc = fault_order_init(r->args.faults, blocks, err);
     if (rc == 0 && r->args.multifd)
         multifd_receiver_set_blocks(r->args.multifd, blocks);
     return rc;
@@ -99,6 +101,8 @@ static int on_page(void *arg, uint32_t block, pgno_t pgno, const uint8_t *data,
 {
     struct stream_receiver *r = arg;
 
+    if (r->args.faults)
+        fault_order_page(r->args.faults, block, pgno);
     return page_packer_add(&r->packer, block, pgno, data, err);
 }
 
@@ -107,6 +111,8 @@ static int on_zero_page(void *arg, uint32_t block, pgno_t pgno,
 {
     struct stream_receiver *r = arg;
 
+    if (r->args.faults)
+        fault_order_page(r->args.faults, block, pgno);
     return page_packer_add(&r->packer, block, pgno, NULL, err);
 }
 

@@ -19,6 +19,7 @@
 #include "core/base/throttle.h"
 #include "core/wire/stream_decoder.h"
 #include "snapshot/multifd_receiver.h"
+#include "snapshot/fault_order.h"
 #include "snapshot/page_writer.h"
 
 struct stream_receiver_args {
@@ -28,6 +29,8 @@ struct stream_receiver_args {
     /* Of all that is read; opened here when the VM stands still. May be NULL.
      */
     struct throttle *throttle;
+    /* Of a background save: who wrote first. May be NULL. */
+    struct fault_order *faults;
     /* One of the two, borrowed; the other is -1. */
     int listen_fd;
     int spool_fd;

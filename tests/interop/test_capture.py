@@ -96,7 +96,8 @@ def assert_clean(repo, snapshots):
     assert report["errors"] == 0, report
     assert report["snapshots"] == snapshots, report
     assert report["unreferenced_packs"] == 0, report
-    known = {"config"} | {"snapshots/" + s["id"] for s in listed(repo)}
+    known = {"config"} | {kind + s["id"] for s in listed(repo)
+                          for kind in ("snapshots/", "hints/", "checks/")}
     strays = {name for name in files_of(repo) - known
               if not name.startswith("packs/")}
     assert not strays, strays
@@ -185,6 +186,30 @@ def test_running_vm_of_10_0_is_saved_in_background_when_asked():
             "background")
         assert_as_before(vm)
     assert_clean(repo, 1)
+
+
+def check_hints(version):
+    """The pages that the guest writes without a pause are its first hints, and
+    a restore brings them first."""
+    repo = new_repository()
+    with guest(version) as vm:
+        told = snapshot(repo, vm, "--mode", "background")
+        assert_as_before(vm)
+        with open(f"{repo}/hints/{told['id']}", "rb") as f:
+            magic, _, runs, n = struct.unpack("<8sIIQ", f.read(24))
+        assert (magic, runs) == (b"FIRNHINT", 1), (magic, runs)
+        # The hot set has 512 pages; a few belong to the kernel.
+        assert 200 < n < 16384, n
+        print(f"  {n} pages were written first", flush=True)
+    assert_clean(repo, 1)
+
+
+def test_pages_written_first_behind_a_save_of_7_2_are_hints():
+    check_hints("7.2")
+
+
+def test_pages_written_first_behind_a_save_of_10_0_are_hints():
+    check_hints("10.0")
 
 
 def check_paused(version, mode, *after):
