@@ -18,6 +18,8 @@ struct restore_options {
     uint64_t max_bandwidth;
     uint64_t settle_ms;
     uint64_t head_start_ms;
+    bool new_identity;
+    struct option_list map;
     int on_error;
     uint64_t pager_timeout_ms;
 };
@@ -39,6 +41,11 @@ static const struct option_spec options[] = {
      "compare only; nothing is restored"},
     {"disks-changed-ok", 0, OPTION_FLAG, AT(disks_changed_ok), NULL,
      "restore though disk images were written since"},
+    {"map", 0, OPTION_LIST, AT(map), "OLD=NEW",
+     "replace a path, socket, interface or MAC address of the recorded "
+     "command line; may be repeated"},
+    {"new-identity", 0, OPTION_FLAG, AT(new_identity), NULL,
+     "a new generation id (vmgenid), for a copy"},
     {"resume", 0, OPTION_FLAG, AT(resume), NULL,
      "go on for a VM whose pager is gone, or whose damage was repaired"},
     {"pager-timeout", 0, OPTION_DURATION, AT(pager_timeout_ms), "DUR",
@@ -152,6 +159,14 @@ static int check(const struct restore_options *o,
         return fail(err, ERR_USAGE,
                     "--resume goes on with a VM that runs: no --eager, no "
                     "--dry-run, no command behind --");
+    if ((o->map.n > 0 || o->new_identity) && (o->qmp || o->resume))
+        return fail(err, ERR_USAGE,
+                    "--map and --new-identity change how QEMU is started; "
+                    "this one is there already");
+    if (o->map.n > 0 && words->behind)
+        return fail(err, ERR_USAGE,
+                    "--map changes the recorded command line, and there is "
+                    "another behind --");
     if (o->pager_timeout_ms == 0)
         return fail(err, ERR_USAGE, "--pager-timeout is 0");
     if (o->eager && (o->head_start_ms || o->settle_ms || !o->fill))
@@ -188,6 +203,9 @@ static int restore(struct cli *cli, const struct restore_options *o,
             .dry_run = o->dry_run,
             .disks_changed_ok = o->disks_changed_ok,
             .resume = o->resume,
+            .map = o->map.items,
+            .n_map = o->map.n,
+            .new_identity = o->new_identity,
             .pager_limit_ms = o->pager_timeout_ms,
             .prefetch = o->prefetch,
             .fill = o->fill,

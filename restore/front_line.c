@@ -44,10 +44,12 @@ void feeding_tell_running(struct feeding *f, uint64_t at_ns)
 static bool front_listens(const struct link *front)
 {
     char byte;
+    ssize_t n;
 
-    return front->fd >= 0 &&
-           (recv(front->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) > 0 ||
-            errno == EAGAIN);
+    if (front->fd < 0)
+        return false;
+    n = recv(front->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+    return n > 0 || (n < 0 && errno == EAGAIN);
 }
 
 /* One line says what is wanted. */

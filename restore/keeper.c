@@ -22,6 +22,8 @@
 
 #include "core/host/process.h"
 #include "core/qmp/vm_facts.h"
+#include "restore/claims.h"
+#include "restore/generation_id.h"
 #include "restore/qemu_command.h"
 #include "restore/runtime_folder.h"
 
@@ -46,12 +48,24 @@ static int judge(struct keeper *k, struct error *err)
 
 /* The world. */
 
+static int read_map(struct keeper *k, struct error *err)
+{
+    int rc = 0;
+
+    for (size_t i = 0; rc == 0 && i < k->args->n_map; i++)
+        rc = command_map_add(&k->map, k->args->map[i], err);
+    return rc;
+}
+
 static int check_world(struct keeper *k, struct error *err)
 {
-    int rc = preflight_original(k->facts, err);
+    int rc = read_map(k, err);
 
     if (rc == 0)
-        rc = preflight_disks(k->facts, &k->lists, err);
+        rc = preflight_original(k->facts, k->map.n > 0 || k->args->new_identity,
+                                &k->map, err);
+    if (rc == 0)
+        rc = preflight_disks(k->facts, &k->map, &k->lists, err);
     if (rc < 0)
         return rc;
     if (k->args->disks_changed_ok) {
@@ -67,22 +81,69 @@ static int check_world(struct keeper *k, struct error *err)
 
 /* QEMU. */
 
-static int start_qemu(struct keeper *k, struct error *err)
+/* A new GUID, where there is a device that shows it. */
+static void note_identity(struct keeper *k, const struct qemu_command *command,
+                          const char *guid)
 {
-    cleanup_qemu_command struct qemu_command command = {0};
-    cleanup_free char *qmp_path = NULL;
+    char text[200];
+
+    if (command->has_generation_id)
+        snprintf(text, sizeof(text), "the VM's generation id is %s", guid);
+    else
+        snprintf(text, sizeof(text),
+                 "the VM has no vmgenid device: its guest cannot see that it "
+                 "is a copy, and goes on with the same random numbers");
+    keeper_note(k, text);
+}
+
+/* Sockets and disks that another VM has: QEMU would not start, or steal. */
+static int check_claims(struct keeper *k, const struct qemu_command *command,
+                        struct error *err)
+{
+    int rc = claims_check(command->argv, k->facts, &k->map,
+                          k->lists.differences, err);
+
+    if (rc == 0)
+        rc = judge(k, err);
+    if (rc == ERR_INCOMPATIBLE)
+        error_hint(err, "for a second VM, --map OLD=NEW gives it sockets and "
+                        "disks of its own");
+    return rc;
+}
+
+static int build_command(struct keeper *k, const char *qmp_path,
+                         struct qemu_command *ret, struct error *err)
+{
+    char guid[GENERATION_ID_LEN + 1];
     struct qemu_command_args args = {
         .recorded = json_path(k->facts, "process.argv"),
         .given = k->args->command,
         .paused = keeper_was_paused(k) ||
                   (k->args->head_start_ms > 0 && !k->args->eager),
+        .qmp_path = qmp_path,
+        .map = &k->map,
     };
+    int rc = k->args->new_identity ? generation_id_new(guid, err) : 0;
+
+    if (rc < 0)
+        return rc;
+    if (k->args->new_identity)
+        args.generation_id = guid;
+    rc = qemu_command_build(&args, ret, err);
+    if (rc == 0 && k->args->new_identity)
+        note_identity(k, ret, guid);
+    return rc < 0 ? rc : check_claims(k, ret, err);
+}
+
+static int start_qemu(struct keeper *k, struct error *err)
+{
+    cleanup_qemu_command struct qemu_command command = {0};
+    cleanup_free char *qmp_path = NULL;
     int rc =
         runtime_folder_name(k->folder, k->args->id, "qmp.sock", &qmp_path, err);
 
-    args.qmp_path = qmp_path;
     if (rc == 0)
-        rc = qemu_command_build(&args, &command, err);
+        rc = build_command(k, qmp_path, &command, err);
     if (rc < 0)
         return rc;
     k->preloads_ram = command.preloads_ram;
@@ -263,6 +324,7 @@ static void release(struct keeper *k)
     if (k->door_path)
         unlink(k->door_path);
     free(k->door_path);
+    command_map_release(&k->map);
     json_decref(k->target_facts);
     json_decref(k->lists.differences);
     json_decref(k->lists.notes);

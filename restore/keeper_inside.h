@@ -5,6 +5,7 @@
 #define FIRN_RESTORE_KEEPER_INSIDE_H
 
 #include "restore/feeding.h"
+#include "restore/command_map.h"
 #include "restore/keeper.h"
 #include "restore/owed_vm.h"
 #include "restore/preflight.h"
@@ -32,6 +33,7 @@ struct keeper {
     struct snapshot_reader *reader;
     const json_t *facts; /* the reader's */
     struct preflight_lists lists;
+    struct command_map map;
     struct target target;
     json_t *target_facts;
     bool preloads_ram; /* memory of the target may hold something */

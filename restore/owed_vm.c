@@ -133,19 +133,21 @@ static bool is_made_of(const struct owed_vm *vm, const struct owed_vm_query *q)
 
 struct search {
     const struct owed_vm_query *query;
-    pid_t listener;
+    pid_t listener; /* -1: not looked for yet */
     struct owed_vm found;
     unsigned n;
     char pids[200];
 };
 
-static bool is_wanted(const struct search *s, const struct owed_vm *vm)
+static bool is_wanted(struct search *s, const struct owed_vm *vm)
 {
     if (!s->query->qmp_path)
         return is_made_of(vm, s->query);
-    return is_same_file(json_path_str(vm->state, "qmp", ""),
-                        s->query->qmp_path) ||
-           owed_vm_process(vm, "qemu") == s->listener;
+    if (is_same_file(json_path_str(vm->state, "qmp", ""), s->query->qmp_path))
+        return true;
+    if (s->listener < 0)
+        s->listener = listener_of(s->query->qmp_path);
+    return owed_vm_process(vm, "qemu") == s->listener;
 }
 
 static void look_at(struct search *s, const char *name)
@@ -211,12 +213,9 @@ static int check_origin(const struct owed_vm_query *q, const struct owed_vm *vm,
 int owed_vm_find(const struct owed_vm_query *query, struct owed_vm *ret,
                  struct error *err)
 {
-    struct search s = {.query = query};
-    int rc;
+    struct search s = {.query = query, .listener = -1};
+    int rc = look_at_all(&s, err);
 
-    if (query->qmp_path)
-        s.listener = listener_of(query->qmp_path);
-    rc = look_at_all(&s, err);
     if (rc == 0 && s.n == 0)
         rc = none_found(query, err);
     if (rc == 0 && s.n > 1) {

@@ -13,6 +13,7 @@
 #include "restore/preflight.h"
 
 #include <stdarg.h>
+#include <unistd.h>
 
 #include "core/host/process.h"
 #include "core/qmp/vm_facts.h"
@@ -33,23 +34,56 @@ static int add_line(json_t *list, struct error *err, const char *fmt, ...)
     return 0;
 }
 
-int preflight_original(const json_t *recorded, struct error *err)
+/* A disk that the VM writes and that a copy would write too; NULL: none. */
+static const char *shared_disk(const json_t *recorded,
+                               const struct command_map *map)
+{
+    const json_t *disk;
+    size_t i;
+
+    json_array_foreach((json_t *)json_path(recorded, "disks"), i, disk)
+    {
+        const char *path = json_path_str(disk, "path", NULL);
+
+        if (path && !json_path_bool(disk, "read_only", false) &&
+            !command_map_touches(map, path))
+            return path;
+    }
+    return NULL;
+}
+
+static bool original_runs(const json_t *recorded, pid_t *ret_pid)
 {
     const json_t *process = json_path(recorded, "process");
     int64_t pid = json_path_int(process, "pid", 0);
     int64_t start = json_path_int(process, "start_ticks", 0);
-    const char *recorded_boot = json_path_str(process, "boot_id", "");
     struct error ignored = ERROR_INIT;
     char boot[BOOT_ID_LEN + 1];
 
-    if (pid <= 0 || process_boot_id(boot, &ignored) < 0 ||
-        strcmp(boot, recorded_boot) != 0 ||
-        !process_alive((pid_t)pid, (uint64_t)start))
+    *ret_pid = (pid_t)pid;
+    return pid > 0 && process_boot_id(boot, &ignored) == 0 &&
+           strcmp(boot, json_path_str(process, "boot_id", "")) == 0 &&
+           process_alive((pid_t)pid, (uint64_t)start);
+}
+
+int preflight_original(const json_t *recorded, bool copy,
+                       const struct command_map *map, struct error *err)
+{
+    const char *disk = shared_disk(recorded, map);
+    pid_t pid;
+
+    if (!original_runs(recorded, &pid) || (copy && !disk))
         return 0;
     fail(err, ERR_INCOMPATIBLE,
-         "the VM that was captured still runs (process %lld)", (long long)pid);
+         "the VM that was captured still runs (process %d)%s%s%s", (int)pid,
+         copy ? " and writes the disk '" : "", copy ? disk : "",
+         copy ? "'" : "");
+    if (copy)
+        return error_hint(err, "give the copy a disk of its own, and name it "
+                               "with --map OLD=NEW");
     return error_hint(err, "end it first: two VMs on the same disks destroy "
-                           "them");
+                           "them; for a copy beside it there are --map and "
+                           "--new-identity");
 }
 
 /* Disks. */
@@ -81,8 +115,27 @@ static int compare_disk(const json_t *then, const json_t *now,
     return 0;
 }
 
-int preflight_disks(const json_t *recorded, const struct preflight_lists *ret,
-                    struct error *err)
+/* What lies in another file now is what somebody chose: a copy, an overlay. */
+static int look_for_mapped(const json_t *disk, const struct command_map *map,
+                           const struct preflight_lists *ret, struct error *err)
+{
+    cleanup_buf struct buf path = BUF_INIT;
+    struct command_map rules = *map;
+    int rc =
+        command_map_apply(&rules, json_path_str(disk, "path", ""), &path, err);
+
+    if (rc < 0)
+        return rc;
+    if (json_path_bool(disk, "local", true) && access(buf_str(&path), F_OK) < 0)
+        return add_line(ret->differences, err, "disk '%s' is not there",
+                        buf_str(&path));
+    return add_line(ret->notes, err,
+                    "disk '%s' takes the place of '%s' and was not compared",
+                    buf_str(&path), json_path_str(disk, "path", ""));
+}
+
+int preflight_disks(const json_t *recorded, const struct command_map *map,
+                    const struct preflight_lists *ret, struct error *err)
 {
     cleanup_json json_t *facts = json_deep_copy(recorded);
     const json_t *then = json_path(recorded, "disks");
@@ -96,8 +149,11 @@ int preflight_disks(const json_t *recorded, const struct preflight_lists *ret,
     rc = vm_facts_stat_disks(facts, err);
     now = json_path(facts, "disks");
     for (size_t i = 0; rc == 0 && i < json_array_size(then); i++)
-        rc = compare_disk(json_array_get(then, i), json_array_get(now, i), ret,
-                          err);
+        rc = command_map_touches(map, json_path_str(json_array_get(then, i),
+                                                    "path", ""))
+                 ? look_for_mapped(json_array_get(then, i), map, ret, err)
+                 : compare_disk(json_array_get(then, i), json_array_get(now, i),
+                                ret, err);
     return rc;
 }
 

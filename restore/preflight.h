@@ -12,6 +12,7 @@
 
 #include "core/base/json.h"
 #include "core/vm/ramblock.h"
+#include "restore/command_map.h"
 
 struct preflight_lists {
     json_t *differences; /* each of them forbids the restore */
@@ -19,11 +20,16 @@ struct preflight_lists {
 };
 
 /* The VM that was captured still runs on this host: ERR_INCOMPATIBLE. Two VMs
- * on one disk destroy it. */
-int preflight_original(const json_t *recorded, struct error *err) NODISCARD;
+ * on one disk destroy it. A `copy` may live beside it if each disk that it
+ * writes is replaced by `map`. */
+int preflight_original(const json_t *recorded, bool copy,
+                       const struct command_map *map,
+                       struct error *err) NODISCARD;
 
-/* The files of the disks against the record. */
-int preflight_disks(const json_t *recorded, const struct preflight_lists *ret,
+/* The files of the disks against the record. Those that `map` replaces are
+ * only looked for. */
+int preflight_disks(const json_t *recorded, const struct command_map *map,
+                    const struct preflight_lists *ret,
                     struct error *err) NODISCARD;
 
 /* `blocks` are the snapshot's, `target` the facts of the QEMU that waits. */

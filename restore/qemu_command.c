@@ -7,6 +7,8 @@
  */
 #include "restore/qemu_command.h"
 
+#include "restore/generation_id.h"
+
 struct dropped {
     const char *name;
     bool has_value;
@@ -122,35 +124,96 @@ static bool word_preloads_ram(const char *word)
     return false;
 }
 
+/* Kernel parameters and tables are in the snapshot's memory already. */
+static bool is_mapped(const char *name)
+{
+    return !name ||
+           (strcmp(name, "append") != 0 && strcmp(name, "smbios") != 0);
+}
+
+static int push_mapped(const struct qemu_command_args *args, const char *word,
+                       struct qemu_command *c, struct error *err)
+{
+    cleanup_buf struct buf b = BUF_INIT;
+    int rc = command_map_apply(args->map, word, &b, err);
+
+    return rc < 0 ? rc : push(c, buf_str(&b), err);
+}
+
+/* What is dropped may have been what somebody wanted to replace. */
+static int mark_dropped(const struct qemu_command_args *args, const char *value,
+                        struct error *err)
+{
+    cleanup_buf struct buf ignored = BUF_INIT;
+
+    return command_map_apply(args->map, value, &ignored, err);
+}
+
+static int push_generation_id(const struct qemu_command_args *args,
+                              const char *value, struct qemu_command *c,
+                              struct error *err)
+{
+    cleanup_buf struct buf b = BUF_INIT;
+    int rc;
+
+    c->has_generation_id = true;
+    if (!args->generation_id)
+        return push_mapped(args, value, c, err);
+    rc = generation_id_put(value, args->generation_id, &b, err);
+    return rc < 0 ? rc : push(c, buf_str(&b), err);
+}
+
+static bool is_generation_id(const char *name, const char *value)
+{
+    return name && value && strcmp(name, "device") == 0 &&
+           generation_id_is_device(value);
+}
+
+/* The value of an option, where it must not be looked at by itself. */
+static int copy_value(const struct qemu_command_args *args, const char *name,
+                      const char *value, struct qemu_command *c,
+                      size_t *ret_used, struct error *err)
+{
+    int rc = 0;
+
+    if (is_generation_id(name, value))
+        rc = push_generation_id(args, value, c, err);
+    else if (value && is_opaque(name))
+        rc = is_mapped(name) ? push_mapped(args, value, c, err)
+                             : push(c, value, err);
+    else
+        return 0;
+    *ret_used = 2;
+    return rc;
+}
+
 /* Copies words[i] and, with it, what must not be looked at by itself; sets
  * *ret_used to the number of words done. */
-static int copy_word(char *const *words, size_t i, bool recorded,
-                     struct qemu_command *c, size_t *ret_used,
+static int copy_word(const struct qemu_command_args *args, char *const *words,
+                     size_t i, struct qemu_command *c, size_t *ret_used,
                      struct error *err)
 {
     const char *name = option_name(words[i]);
-    const struct dropped *drop = find_dropped(name, recorded);
+    const struct dropped *drop = find_dropped(name, !args->given);
     int rc;
 
     if (drop) {
         *ret_used = drop->has_value && words[i + 1] ? 2 : 1;
-        return 0;
+        return *ret_used == 2 ? mark_dropped(args, words[i + 1], err) : 0;
     }
     rc = check_descriptors(words[i], words[i + 1], err);
     if (rc == 0)
-        rc = push(c, words[i], err);
+        rc = push_mapped(args, words[i], c, err);
     *ret_used = 1;
     if (word_preloads_ram(words[i]))
         c->preloads_ram = true;
-    if (rc == 0 && is_opaque(name) && words[i + 1]) {
-        rc = push(c, words[i + 1], err);
-        *ret_used = 2;
-    }
+    if (rc == 0)
+        rc = copy_value(args, name, words[i + 1], c, ret_used, err);
     return rc;
 }
 
-static int copy_words(char *const *words, bool recorded, struct qemu_command *c,
-                      struct error *err)
+static int copy_words(const struct qemu_command_args *args, char *const *words,
+                      struct qemu_command *c, struct error *err)
 {
     size_t used;
     int rc;
@@ -159,13 +222,14 @@ static int copy_words(char *const *words, bool recorded, struct qemu_command *c,
         return fail(err, ERR_INVALID, "the command line of QEMU is empty");
     rc = push(c, words[0], err);
     for (size_t i = 1; rc == 0 && words[i]; i += used)
-        rc = copy_word(words, i, recorded, c, &used, err);
+        rc = copy_word(args, words, i, c, &used, err);
     return rc;
 }
 
-static int copy_recorded(const json_t *recorded, struct qemu_command *c,
-                         struct error *err)
+static int copy_recorded(const struct qemu_command_args *args,
+                         struct qemu_command *c, struct error *err)
 {
+    const json_t *recorded = args->recorded;
     size_t n = json_array_size(recorded);
     cleanup_free char **words = calloc(n + 1, sizeof(*words));
 
@@ -177,7 +241,26 @@ static int copy_recorded(const json_t *recorded, struct qemu_command *c,
             return fail(err, ERR_INVALID,
                         "the recorded command line is no list of strings");
     }
-    return copy_words(words, true, c, err);
+    return copy_words(args, words, c, err);
+}
+
+static int push_more(const struct qemu_command_args *args,
+                     struct qemu_command *c, struct error *err)
+{
+    const json_t *word;
+    size_t i;
+    int rc = 0;
+
+    json_array_foreach((json_t *)args->more, i, word)
+    {
+        const char *text = json_string_value(word);
+
+        if (rc == 0 && text)
+            rc = push_mapped(args, text, c, err);
+        if (text && word_preloads_ram(text))
+            c->preloads_ram = true;
+    }
+    return rc;
 }
 
 static int push_ours(const struct qemu_command_args *args,
@@ -202,9 +285,13 @@ int qemu_command_build(const struct qemu_command_args *args,
                        struct qemu_command *ret, struct error *err)
 {
     cleanup_qemu_command struct qemu_command c = {0};
-    int rc = args->given ? copy_words(args->given, false, &c, err)
-                         : copy_recorded(args->recorded, &c, err);
+    int rc = args->given ? copy_words(args, args->given, &c, err)
+                         : copy_recorded(args, &c, err);
 
+    if (rc == 0)
+        rc = push_more(args, &c, err);
+    if (rc == 0 && args->map)
+        rc = command_map_check_used(args->map, err);
     if (rc == 0)
         rc = push_ours(args, &c, err);
     if (rc < 0)

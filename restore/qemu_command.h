@@ -8,13 +8,18 @@
 #define FIRN_RESTORE_QEMU_COMMAND_H
 
 #include "core/base/json.h"
+#include "restore/command_map.h"
 
 struct qemu_command_args {
     /* One of the two: recorded arguments (JSON strings), or given ones. */
     const json_t *recorded;
-    char *const *given;   /* NULL-terminated */
-    const char *qmp_path; /* a socket of our own; an absolute path */
-    bool paused;          /* the VM must come back standing still: -S */
+    char *const *given;        /* NULL-terminated */
+    const char *qmp_path;      /* a socket of our own; an absolute path */
+    bool paused;               /* the VM must come back standing still: -S */
+    struct command_map *map;   /* NULL: nothing is replaced */
+    const char *generation_id; /* of the vmgenid device; NULL: its own */
+    /* Arguments behind all others, such as memory that was plugged in. */
+    const json_t *more;
 };
 
 struct qemu_command {
@@ -23,6 +28,7 @@ struct qemu_command {
     /* Memory may hold something before it is fed: a kernel or firmware loader,
      * a file behind it. Then zero pages must be written as well. */
     bool preloads_ram;
+    bool has_generation_id; /* there is a vmgenid device */
 };
 
 /* ERR_UNSUPPORTED names an option that needs a descriptor of the first run;

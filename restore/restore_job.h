@@ -48,6 +48,10 @@ struct restore_args {
     uint64_t max_bandwidth; /* bytes a second of what nobody asks for; 0: any */
     uint64_t settle_ms;     /* all is there so long after `running`; 0: any */
     uint64_t head_start_ms; /* hints come first, so long at most; 0: none */
+    /* "OLD=NEW", n of them: replaced in the recorded command line. */
+    const char *const *map;
+    size_t n_map;
+    bool new_identity; /* a new GUID in its vmgenid device */
     enum restore_on_error on_error;
     /* A pager that says nothing for so long, though QEMU would listen, is
      * replaced. */

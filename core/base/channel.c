@@ -6,6 +6,8 @@
 #include <sys/stat.h>
 #include <sys/un.h>
 
+#define CONNECT_LIMIT_S 2
+
 static int fill_address(const char *path, struct sockaddr_un *ret,
                         struct error *err)
 {
@@ -26,6 +28,20 @@ static int new_socket(int *ret_fd, struct error *err)
     return 0;
 }
 
+/* Clients that nobody accepts make connect() wait: not for ever. */
+static int connect_soon(int fd, const struct sockaddr_un *address)
+{
+    static const struct timeval soon = {.tv_sec = CONNECT_LIMIT_S};
+    static const struct timeval never = {0};
+    int rc;
+
+    setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &soon, sizeof(soon));
+    rc = connect(fd, (const struct sockaddr *)address, sizeof(*address));
+    if (rc == 0)
+        setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &never, sizeof(never));
+    return rc;
+}
+
 int channel_connect(const char *path, int *ret_fd, struct error *err)
 {
     cleanup_close int fd = -1;
@@ -37,8 +53,13 @@ int channel_connect(const char *path, int *ret_fd, struct error *err)
     rc = new_socket(&fd, err);
     if (rc < 0)
         return rc;
-    if (connect(fd, (struct sockaddr *)&address, sizeof(address)) < 0)
-        return fail_errno(err, ERR_PEER, "cannot connect to socket '%s'", path);
+    if (connect_soon(fd, &address) < 0) {
+        fail_errno(err, ERR_PEER, "cannot connect to socket '%s'", path);
+        if (err->sys_errno == EAGAIN)
+            error_hint(err, "its process accepts nobody at present: it may "
+                            "serve another client, or hang");
+        return err->code;
+    }
     *ret_fd = steal_fd(&fd);
     return 0;
 }

@@ -17,7 +17,8 @@ struct channel_peer {
     uid_t uid;
 };
 
-/* ERR_PEER when nobody listens, the path is wrong or not to be reached. */
+/* ERR_PEER when nobody listens, the path is wrong or not to be reached, or the
+ * listener accepts nobody within two seconds. */
 int channel_connect(const char *path, int *ret_fd, struct error *err) NODISCARD;
 
 /* A listening socket, mode 0600, at a path that must not exist yet. */

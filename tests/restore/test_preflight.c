@@ -382,7 +382,7 @@ static void an_original_that_lives_forbids_the_restore(void **state)
     assert_ok(process_start_time(getpid(), &start, &err), &err);
     facts = process_facts(getpid(), start);
 
-    assert_error(preflight_original(facts, &err), &err, ERR_INCOMPATIBLE,
+    assert_error(preflight_original(facts, false, NULL, &err), &err, ERR_INCOMPATIBLE,
                  "still runs");
     assert_non_null(strstr(err.hint, "end it first"));
 }
@@ -396,7 +396,7 @@ static void a_pid_that_was_used_again_is_not_the_original(void **state)
     assert_ok(process_start_time(getpid(), &start, &err), &err);
     facts = process_facts(getpid(), start + 1);
 
-    assert_ok(preflight_original(facts, &err), &err);
+    assert_ok(preflight_original(facts, false, NULL, &err), &err);
 }
 
 static void a_pid_of_another_boot_is_not_the_original(void **state)
@@ -410,7 +410,7 @@ static void a_pid_of_another_boot_is_not_the_original(void **state)
     json_object_set_new(json_path(facts, "process"), "boot_id",
                         json_string("another"));
 
-    assert_ok(preflight_original(facts, &err), &err);
+    assert_ok(preflight_original(facts, false, NULL, &err), &err);
 }
 
 /* Disks. */
@@ -445,7 +445,7 @@ static void with_disk(void **state, void (*change)(const char *path),
     close(fd);
     facts = disk_facts(path);
     change(path);
-    assert_ok(preflight_disks(facts, &f->lists, &err), &err);
+    assert_ok(preflight_disks(facts, NULL, &f->lists, &err), &err);
     temp_folder_release(&t);
 
     if (!difference) {
@@ -523,7 +523,7 @@ static void a_disk_of_another_host_is_a_note(void **state)
         json_pack("{s:[{s:s, s:b, s:b}]}", "disks", "path", "nbd://h/x",
                   "local", 0, "present", 0);
 
-    assert_ok(preflight_disks(facts, &f->lists, &err), &err);
+    assert_ok(preflight_disks(facts, NULL, &f->lists, &err), &err);
 
     assert_int_equal(json_array_size(f->lists.differences), 0);
     assert_int_equal(json_array_size(f->lists.notes), 1);

@@ -317,9 +317,28 @@ static void a_descriptor_cannot_be_passed_to_nobody(void **state)
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
+static void a_listener_that_accepts_nobody_is_not_waited_for(void **state)
+{
+    struct fixture *f = *state;
+    int fds[16];
+    size_t n = 0;
+
+    /* Its queue has room for some; a further client must not wait for ever. */
+    while (n < ARRAY_LEN(fds) &&
+           channel_connect(f->path, &fds[n], &f->err) == 0)
+        n++;
+    assert_in_range(n, 1, ARRAY_LEN(fds) - 1);
+    assert_int_equal(f->err.code, ERR_PEER);
+    assert_int_equal(f->err.sys_errno, EAGAIN);
+    assert_non_null(strstr(f->err.hint, "accepts nobody"));
+    while (n > 0)
+        close(fds[--n]);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        TEST(a_listener_that_accepts_nobody_is_not_waited_for),
         TEST(bytes_go_both_ways),
         TEST(descriptors_do_not_leak_into_children),
         TEST(a_listening_socket_is_for_its_owner_alone),
