@@ -19,7 +19,7 @@ from restored import (Taken, alive, break_sockets, pack_paths,  # noqa: E402
 
 VERSIONS = ("7.2", "10.0")
 # Slow enough that everything here happens while pages are owed.
-SLOW = ()
+SLOW = ("--max-bandwidth", "24M")
 
 
 def begin(taken, *args):
