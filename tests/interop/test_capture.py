@@ -97,9 +97,9 @@ def assert_clean(repo, snapshots):
     assert report["snapshots"] == snapshots, report
     assert report["unreferenced_packs"] == 0, report
     known = {"config"} | {kind + s["id"] for s in listed(repo)
-                          for kind in ("snapshots/", "hints/", "checks/")}
+                          for kind in ("snapshots/", "hints/")}
     strays = {name for name in files_of(repo) - known
-              if not name.startswith("packs/")}
+              if not name.startswith(("packs/", "checks/"))}
     assert not strays, strays
 
 
@@ -198,8 +198,8 @@ def check_hints(version):
         with open(f"{repo}/hints/{told['id']}", "rb") as f:
             magic, _, runs, n = struct.unpack("<8sIIQ", f.read(24))
         assert (magic, runs) == (b"FIRNHINT", 1), (magic, runs)
-        # The hot set has 512 pages; a few belong to the kernel.
-        assert 200 < n < 16384, n
+        # The hot set has 512 pages, those that are the scan's next left out.
+        assert 50 < n < 16384, n
         print(f"  {n} pages were written first", flush=True)
     assert_clean(repo, 1)
 
