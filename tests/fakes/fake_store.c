@@ -71,7 +71,9 @@ int snapshot_writer_new(const struct snapshot_writer_args *args,
 void snapshot_writer_spent(struct snapshot_writer *w, enum cpu_stage stage,
                            uint64_t ns)
 {
+    pthread_mutex_lock(&mutex);
     fake_store.spent_ns[stage] += ns;
+    pthread_mutex_unlock(&mutex);
 }
 
 int snapshot_writer_set_blocks(struct snapshot_writer *w,

@@ -2,6 +2,7 @@
 can be: for golden streams and for the proof that the lab's guest notices what
 it should. Knows nothing of firn."""
 import os
+import select
 import socket
 import struct
 import time
@@ -103,6 +104,69 @@ def capture(guest, return_path=True, xbzrle=False, while_reading=None,
     status = wait_ended(guest)
     assert status == ("failed" if return_path else "completed"), status
     return bytes(data)
+
+
+def _accept_all(guest, listener, n):
+    """The main connection, then the channels by the numbers they say."""
+    peers = [listener.accept()[0] for _ in range(1 + n)]
+    main, channels = None, {}
+    for peer in peers:
+        magic = peer.recv(4, socket.MSG_PEEK | socket.MSG_WAITALL)
+        if magic == b"QEVM":
+            main = peer
+        else:
+            hello = peer.recv(64, socket.MSG_PEEK | socket.MSG_WAITALL)
+            channels[hello[24]] = peer
+    assert main and sorted(channels) == list(range(n)), channels
+    return [main] + [channels[i] for i in range(n)]
+
+
+def capture_multifd(guest, n, method="none", while_reading=None,
+                    parameters=None, timeout=120):
+    """As capture() with a return path, through n multifd channels; returns the
+    bytes of each connection, the main one first."""
+    _prepare(guest, {"events", "return-path", "multifd"}, {
+        "multifd_channels": n, "multifd_compression": method,
+        **(parameters or {})})
+    path = f"{guest.dir}/capture.sock"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
+        listener.bind(path)
+        listener.listen(32)
+        listener.settimeout(10)
+        guest.qmp("migrate", uri=f"unix:{path}")
+        peers = _accept_all(guest, listener, n)
+    os.unlink(path)
+    data = [bytearray() for _ in peers]
+    open_peers = dict(enumerate(peers))
+    deadline = time.monotonic() + timeout
+    shut, quiet_since, ponged = False, time.monotonic(), False
+    while open_peers:
+        assert time.monotonic() < deadline, "capture not done in time"
+        if while_reading is not None:
+            while_reading()
+        ready, _, _ = select.select(list(open_peers.values()), [], [], 0.02)
+        for i, peer in list(open_peers.items()):
+            if peer not in ready:
+                continue
+            quiet_since = time.monotonic()
+            chunk = peer.recv(1 << 20)
+            data[i] += chunk
+            if not chunk:
+                del open_peers[i]
+        main = data[0]
+        at = main.find(b"\x08\0\x02\0\x04", 0, 1024)
+        if not ponged and 0 < at < len(main) - 9:
+            ponged = True
+            peers[0].sendall(struct.pack(">HH", 2, 4) + main[at + 5 : at + 9])
+        if (not shut and _is_whole(main)
+                and time.monotonic() > quiet_since + 0.3):
+            peers[0].sendall(struct.pack(">HHI", 1, 4, 1))
+            shut = True
+    for peer in peers:
+        peer.close()
+    assert shut and _is_whole(data[0]), "the stream was cut"
+    assert wait_ended(guest) == "failed"
+    return [bytes(d) for d in data]
 
 
 def capture_background(guest, timeout=120):
