@@ -168,6 +168,8 @@ static int feed_eagerly(struct pager *p, struct postcopy_result *ret,
         .devices = snapshot_reader_devices(p->facts),
         .ram_section_id = snapshot_reader_ram_section_id(p->facts),
         .zeroed_block = json_path_str(p->feed, "zeroed_block", NULL),
+        .frames = p->frames,
+        .max_bandwidth = (uint64_t)json_path_int(p->feed, "max_bandwidth", 0),
     };
     uint64_t pages = 0;
     int rc = precopy_send(&args, &pages, err);

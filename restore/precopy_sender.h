@@ -2,7 +2,7 @@
  * precopy_sender.h - the eager way: everything first, then the VM runs.
  *
  * Over a connected socket on which a QEMU waits without `postcopy-ram`. Runs
- * in the calling thread. No page that cannot be had is replaced by anything:
+ * in the calling thread, and in one that reads ahead (page_stock). No page that cannot be had is replaced by anything:
  * the feeding ends there, and QEMU with it.
  */
 #ifndef FIRN_RESTORE_PRECOPY_SENDER_H
@@ -12,6 +12,8 @@
 #include "core/vm/machine_config.h"
 #include "core/vm/ramblock.h"
 #include "restore/page_source.h"
+
+struct snapshot_frames;
 
 struct precopy_args {
     int fd; /* borrowed */
@@ -23,6 +25,9 @@ struct precopy_args {
     /* A block that is known to be all zero in QEMU now: its zero pages are
      * left out. NULL: none is. */
     const char *zeroed_block;
+    /* To read ahead from, in the order of the packs; NULL: page by page. */
+    struct snapshot_frames *frames;
+    uint64_t max_bandwidth; /* bytes a second; 0: any */
 };
 
 /* Returns 0 when QEMU has read everything and closed the socket; *ret_pages
