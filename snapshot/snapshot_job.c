@@ -446,26 +446,37 @@ static int commit(struct job *j, struct snapshot_summary *ret,
     return snapshot_writer_commit(j->store, &record, ret, err);
 }
 
-/* This capture will store about what the VM's last one did. It may be less:
- * so it is tried all the same, and ends in time if it must. */
-static void estimate_room(struct job *j)
+/* What a capture will store, without a sample of what the guest writes. */
+static uint64_t guess_stored(const struct job *j)
 {
     struct snapshot_summary *all = NULL;
-    struct error why = ERROR_INIT;
-    struct plan_history history = {0};
-    char text[512];
+    struct error ignored = ERROR_INIT;
+    struct plan_history h = {.known = true};
+    uint64_t touched = process_memory(qmp_session_peer_pid(j->qmp));
     size_t n = 0;
 
-    if (repository_list(j->args.repository, NULL, NULL, &all, &n, &why) == 0)
-        plan_history_of(all, n, j->vm, &history);
+    if (repository_list(j->args.repository, NULL, NULL, &all, &n, &ignored) ==
+        0)
+        plan_history_of(all, n, j->vm, &h);
     for (size_t i = 0; i < n; i++)
         snapshot_summary_release(&all[i]);
     free(all);
-    if (space_check(j->args.repository, j->args.reserve_bytes,
-                    history.new_bytes, &why) != ERR_NOSPC)
+    if (!h.known)
+        return (uint64_t)((double)touched * h.share);
+    return h.seen_twice ? h.new_bytes : 0;
+}
+
+/* It may be less in the end: so it is tried all the same, and given up in time
+ * if it must be. */
+static void estimate_room(struct job *j)
+{
+    struct error why = ERROR_INIT;
+    char text[512];
+
+    if (space_check(j->args.repository, j->args.reserve_bytes, guess_stored(j),
+                    &why) != ERR_NOSPC)
         return;
-    snprintf(text, sizeof(text),
-             "there may be too little room, going by the last capture: %.400s",
+    snprintf(text, sizeof(text), "there may be too little room: %.400s",
              why.message);
     say(j, text);
 }

@@ -675,8 +675,11 @@ def test_reserve_ends_a_stream_before_the_disk_is_full():
         before = files_of(repo)
         st = os.statvfs(folder)
         reserve = st.f_bavail * st.f_frsize - (4 << 20)
-        error = refused(15, *words(repo, vm, "--reserve", str(reserve),
-                                   "--name", "other"))
+        narrow = words(repo, vm, "--reserve", str(reserve), "--name", "other")
+        done = lab.firn(*narrow, check=False)
+        assert done.returncode == 15, done
+        assert "there may be too little room" in done.stderr, done
+        error = refused(15, *narrow)
         assert error["code"] == "no_space", error
         assert "kept in reserve" in error["message"], error
         assert "firn forget --vm vm " in error["hint"], error
