@@ -6,6 +6,11 @@
 #include "core/base/clock.h"
 #include "core/codec/frame_codec.h"
 
+#define LOG_AREA "channels"
+#include "core/base/log.h"
+
+#define DEFAULT_MAX 4L
+
 /* So many frames of the size that the codec is made for; and pieces that every
  * socket buffer holds. */
 #define FRAMES      64u
@@ -130,4 +135,30 @@ enum multifd_method channel_method_choose(const struct channel_costs *c)
                        (double)c->decompress_ns;
 
     return packed_ns < (double)c->copy_ns ? MULTIFD_ZSTD : MULTIFD_NONE;
+}
+
+enum multifd_method channel_method_measured(void)
+{
+    struct error why = ERROR_INIT;
+    struct channel_costs c;
+    enum multifd_method method = MULTIFD_NONE;
+
+    if (channel_costs_measure(&c, &why) < 0) {
+        log_debug("the method is not measured: %s", why.message);
+        return method;
+    }
+    method = channel_method_choose(&c);
+    log_debug("method %s: %lu KiB cost %lu us through a socket; by zstd they "
+              "are %lu KiB and cost %lu us before and %lu us behind",
+              multifd_method_name(method), c.raw_bytes / 1024, c.copy_ns / 1000,
+              c.packed_bytes / 1024, c.compress_ns / 1000,
+              c.decompress_ns / 1000);
+    return method;
+}
+
+unsigned channel_count_default(void)
+{
+    long cores = sysconf(_SC_NPROCESSORS_ONLN);
+
+    return (unsigned)MAX(1, MIN(cores / 2, DEFAULT_MAX));
 }

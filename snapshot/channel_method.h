@@ -1,5 +1,6 @@
 /*
- * channel_method.h - whether QEMU should compress what it sends to us.
+ * channel_method.h - how many multifd channels, and whether QEMU should
+ * compress what it sends through them.
  *
  * The connection is a local socket, so compression saves one thing, copying,
  * and costs another, computing, on the same processors. What that is on this
@@ -25,5 +26,12 @@ int channel_costs_measure(struct channel_costs *ret,
 
 /* What takes less; never zlib, which zstd beats in both. Pure. */
 enum multifd_method channel_method_choose(const struct channel_costs *c);
+
+/* Both together; the figures go to the log. NONE when it cannot be measured. */
+enum multifd_method channel_method_measured(void);
+
+/* Half as many as there are cores, at most 4: each channel keeps a thread of
+ * ours and one of QEMU's busy, and the writers want processors as well. */
+unsigned channel_count_default(void);
 
 #endif

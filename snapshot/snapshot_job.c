@@ -21,8 +21,6 @@
  */
 #include "snapshot/snapshot_job.h"
 
-#include <inttypes.h>
-
 #include "core/base/clock.h"
 #include "core/host/process.h"
 #include "core/qmp/vm_facts.h"
@@ -37,7 +35,6 @@
 #define LOG_AREA "snapshot"
 #include "core/base/log.h"
 
-#define DEFAULT_CHANNELS_MAX 4u
 
 struct job {
     struct snapshot_args args;
@@ -182,40 +179,11 @@ static int choose_mode(struct job *j, struct error *err)
     return rc < 0 ? rc : announce_mode(j, err);
 }
 
-/* Each channel keeps a thread of ours and one of QEMU's busy, and the writers
- * want processors as well. */
-static unsigned default_channels(void)
-{
-    long cores = sysconf(_SC_NPROCESSORS_ONLN);
-
-    return (unsigned)MAX(1, MIN(cores / 2, (long)DEFAULT_CHANNELS_MAX));
-}
-
-static enum multifd_method measured_method(void)
-{
-    struct error why = ERROR_INIT;
-    struct channel_costs c;
-    enum multifd_method method = MULTIFD_NONE;
-
-    if (channel_costs_measure(&c, &why) < 0) {
-        log_debug("the channels' method is not measured: %s", why.message);
-        return method;
-    }
-    method = channel_method_choose(&c);
-    log_debug("channels by method %s: %" PRIu64 " KiB cost %" PRIu64
-              " us through a socket; by zstd they are %" PRIu64
-              " KiB and cost %" PRIu64 " us before and %" PRIu64 " us behind",
-              multifd_method_name(method), c.raw_bytes / 1024, c.copy_ns / 1000,
-              c.packed_bytes / 1024, c.compress_ns / 1000,
-              c.decompress_ns / 1000);
-    return method;
-}
-
 static enum multifd_method choose_method(const struct job *j)
 {
     switch (j->args.channel_method) {
     case SNAPSHOT_METHOD_AUTO:
-        return measured_method();
+        return channel_method_measured();
     case SNAPSHOT_METHOD_ZLIB:
         return MULTIFD_ZLIB;
     case SNAPSHOT_METHOD_ZSTD:
@@ -231,10 +199,13 @@ static int choose_channels(struct job *j, struct error *err)
 {
     struct capture *c = &j->capture;
 
-    if (j->choice.mode != SNAPSHOT_STREAM)
+    if (j->choice.mode != SNAPSHOT_STREAM) {
+        if (j->args.channels)
+            say(j, "mode background has no channels: --channels is ignored");
         return 0;
+    }
     if (qemu_settings_has(&j->source.settings, "multifd")) {
-        c->channels = j->args.channels ? j->args.channels : default_channels();
+        c->channels = j->args.channels ? j->args.channels : channel_count_default();
         c->method = choose_method(j);
         return 0;
     }

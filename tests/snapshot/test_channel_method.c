@@ -1,5 +1,7 @@
 #include "tests/fakes/assert_error.h"
 
+#include <unistd.h>
+
 #include "snapshot/channel_method.h"
 
 static void what_takes_less_time_is_chosen(void **state)
@@ -36,11 +38,20 @@ static void a_measurement_measures_each_of_them(void **state)
                   c.decompress_ns / 1000);
 }
 
+static void there_is_at_least_one_channel_and_not_too_many(void **state)
+{
+    unsigned n = channel_count_default();
+
+    assert_true(n >= 1 && n <= 4);
+    assert_true(n == 1 || n * 2 <= (unsigned)sysconf(_SC_NPROCESSORS_ONLN));
+}
+
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_takes_less_time_is_chosen),
         cmocka_unit_test(a_measurement_measures_each_of_them),
+        cmocka_unit_test(there_is_at_least_one_channel_and_not_too_many),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

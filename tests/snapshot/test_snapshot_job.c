@@ -232,6 +232,19 @@ static void a_vm_is_captured_through_channels(void **state)
     }
 }
 
+static void a_background_save_has_no_channels(void **state)
+{
+    struct fixture *f = *state;
+
+    f->args.channels = 4;
+    f->args.mode = SNAPSHOT_BACKGROUND;
+    made_stream(&f->stream, (struct made_stream_args){.background = true});
+    assert_ok(run(f), &f->err);
+    assert_int_equal(f->summary.channels, 1);
+    assert_non_null(strstr(f->notes, "--channels is ignored"));
+    assert_false(fake_qemu_capability(&f->qemu, "multifd"));
+}
+
 /* A real one dies of it. */
 static void settings_are_not_touched_while_qemu_tidies_up(void **state)
 {
@@ -932,6 +945,7 @@ int main(void)
 {
     static const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_vm_is_captured_through_channels),
+        TEST(a_background_save_has_no_channels),
         TEST(settings_are_not_touched_while_qemu_tidies_up),
         TEST(channels_may_be_compressed),
         TEST(a_missing_channel_leaves_the_vm_running),
