@@ -26,6 +26,9 @@ struct fixture {
     struct stream_receiver *receiver;
     struct worker_group group;
     struct buf stream;
+    struct throttle throttle;
+    struct fault_order faults;
+    bool takes_faults;
     unsigned n_proved;
     bool shut_before_proved;
     struct error err;
@@ -74,6 +77,7 @@ static int teardown(void **state)
     cancel(f);
     worker_group_release(&f->group);
     stream_receiver_free(f->receiver);
+    fault_order_release(&f->faults);
     page_writer_free(f->pages);
     snapshot_writer_free(f->store);
     assert_string_equal(fake_store.broken, "");
@@ -108,6 +112,8 @@ static void start(struct fixture *f, uint64_t accept_deadline_ns)
         .pages = f->pages,
         .store = f->store,
         .stop = &f->work,
+        .throttle = &f->throttle,
+        .faults = f->takes_faults ? &f->faults : NULL,
         .listen_fd = f->listen_fd,
         .spool_fd = f->spool_fd,
         .accept_deadline_ns = accept_deadline_ns,
@@ -452,6 +458,55 @@ static void a_spool_is_read_while_it_grows(void **state)
     assert_true(stream_receiver_proved(f->receiver));
 }
 
+/* It would be read at a byte a second for hours. */
+static void the_last_section_of_ram_ends_the_limit(void **state)
+{
+    struct fixture *f = *state;
+
+    throttle_init(&f->throttle, 1);
+    made_stream(&f->stream, (struct made_stream_args){.return_path = false});
+    open_spool_file(f);
+    grow(f, 0, f->stream.len);
+    start(f, 0);
+    stream_receiver_spool_done(f->receiver);
+    assert_ok(worker_group_join(&f->group, &f->err), &f->err);
+    assert_true(f->throttle.open);
+    assert_int_equal(f->n_proved, 1);
+}
+
+static void a_limit_waits_and_is_ended_by_a_stop(void **state)
+{
+    struct fixture *f = *state;
+
+    throttle_init(&f->throttle, 1);
+    made_stream(&f->stream, (struct made_stream_args){.background = true});
+    open_spool_file(f);
+    grow(f, 0, f->stream.len);
+    start(f, 0);
+    stream_receiver_spool_done(f->receiver);
+    while (stream_receiver_bytes(f->receiver) == 0)
+        sched_yield();
+    stopper_pull(&f->work, ERR_INTERRUPTED);
+    assert_int_equal(worker_group_join(&f->group, &f->err), ERR_INTERRUPTED);
+    assert_int_equal(f->n_proved, 0);
+}
+
+static void who_wrote_first_is_read_off_a_save(void **state)
+{
+    struct fixture *f = *state;
+
+    f->takes_faults = true;
+    made_stream(&f->stream, (struct made_stream_args){0});
+    open_spool_file(f);
+    grow(f, 0, f->stream.len);
+    start(f, 0);
+    stream_receiver_spool_done(f->receiver);
+    assert_ok(worker_group_join(&f->group, &f->err), &f->err);
+    /* Here every third page comes a second time, out of the scan's turn. */
+    assert_true(f->faults.n > 0);
+    assert_int_equal(f->faults.list[0].block, 0);
+}
+
 static void a_spool_that_is_whole_is_not_over_until_qemu_says_so(void **state)
 {
     struct fixture *f = *state;
@@ -512,6 +567,9 @@ int main(void)
         TEST(a_full_disk_ends_the_stream_with_its_error),
         TEST(a_ping_without_return_path_is_refused),
         TEST(a_spool_is_read_while_it_grows),
+        TEST(the_last_section_of_ram_ends_the_limit),
+        TEST(a_limit_waits_and_is_ended_by_a_stop),
+        TEST(who_wrote_first_is_read_off_a_save),
         TEST(a_spool_that_is_whole_is_not_over_until_qemu_says_so),
         TEST(a_spool_that_ends_too_early_proves_nothing),
         TEST(a_stop_ends_the_wait_for_a_spool),
