@@ -18,6 +18,7 @@ struct snapshot_options {
     uint64_t max_downtime_ms;
     uint64_t max_bandwidth;
     int level;
+    bool across_vms;
     uint64_t timeout_ms;
     uint64_t reserve;
     bool auto_converge;
@@ -74,6 +75,9 @@ static const struct option_spec options[] = {
      "read no faster than this, such as 200M/s"},
     {"compression", 0, OPTION_LEVEL, AT(level), "LEVEL",
      "fastest, default (zstd level 1), or a level from -7 to 19"},
+    {"dedup-across-vms", 0, OPTION_FLAG, AT(across_vms), NULL,
+     "share contents with the newest snapshots of other VMs as well, each "
+     "compared byte by byte"},
     {"timeout", 0, OPTION_DURATION, AT(timeout_ms), "DUR",
      "give up after this time; the VM runs on, nothing is stored"},
     {"reserve", 0, OPTION_SIZE, AT(reserve), "SIZE",
@@ -224,6 +228,7 @@ static int capture(struct cli *cli, const struct snapshot_options *o,
                                                      ? 0
                                                      : MAX(o->reserve, 1),
                                 .level = o->level,
+                                .across_vms = o->across_vms,
                                 .verify = o->verify,
                                 .tags = o->tags,
                                 .stop = cli->stop,

@@ -239,6 +239,7 @@ static int open_store(struct job *j, struct error *err)
         .vm = j->vm,
         .vm_uuid = json_path_str(j->facts, "uuid", ""),
         .level = j->args.level,
+        .across_vms = j->args.across_vms,
         .lanes = j->lanes,
     };
 

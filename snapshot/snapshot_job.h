@@ -57,9 +57,9 @@ struct snapshot_event {
     const char *vm_uuid;
     const char *mode;                       /* not for PAUSED */
     const struct snapshot_summary *summary; /* COMMITTED */
-    uint64_t qemu_faults; /* COMMITTED: page faults of QEMU from BEFORE_PAUSE
-                             to RESUMED, among them all that we caused */
-    const struct error *why;                /* FAILED */
+    uint64_t qemu_faults;    /* COMMITTED: page faults of QEMU from BEFORE_PAUSE
+                                to RESUMED, among them all that we caused */
+    const struct error *why; /* FAILED */
 };
 
 struct snapshot_args {
@@ -74,9 +74,10 @@ struct snapshot_args {
     uint64_t max_bandwidth_bytes_per_s; /* 0: no limit */
     uint64_t timeout_ms;                /* 0: none */
     uint64_t reserve_bytes; /* stays free on the disk; 0: see storage/space.h */
-    int level;                          /* zstd; 0: default */
-    bool verify;                        /* read all data back before commit */
-    json_t *tags;                       /* object of strings; borrowed */
+    int level;              /* zstd; 0: default */
+    bool across_vms;        /* dedup against other VMs, byte by byte */
+    bool verify;            /* read all data back before commit */
+    json_t *tags;           /* object of strings; borrowed */
     struct stopper *stop;
     void (*progress)(void *arg, const struct snapshot_progress *p);
     /* A sentence for the user ("mode background: ..."); may be NULL. */

@@ -40,6 +40,11 @@ int repository_unnamed_file(struct repository *r, int *ret_fd,
 struct snapshot_cost {
     struct cpu_stages cpu;
     uint64_t peak_bytes; /* most memory that the process held */
+    /* How far dedup scatters: 2 MiB with content, and the places that these
+     * come from, before those of the worst were stored together again. */
+    uint64_t segments;
+    uint64_t places;
+    uint64_t rejoined_pages; /* stored again for that */
 };
 
 /* What `list` shows and what a capture reports; kept in the snapshot object. */

@@ -3,7 +3,8 @@
  *
  * In this order:
  *   1. the lanes' packs are sealed: synced, read back, compared; those that are
- *      mostly dead are written again (snapshot_repack.c);
+ *      mostly dead are written again (snapshot_repack.c), and what lies too far
+ *      apart is stored together (snapshot_rejoin.c);
  *   2. the page map is turned into index segments; those that an earlier
  *      snapshot stored are referred to, new ones go to an index pack, sealed;
  *   3. the snapshot object is built in memory, written to an unnamed file and
@@ -26,11 +27,9 @@
  *   total = zero + unseen + duplicate + stored - superseded.
  */
 #include <fcntl.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
 
 #include "core/base/bitmap.h"
-#include "core/base/clock.h"
 #include "core/base/path.h"
 #include "storage/manifest_builder.h"
 #include "storage/repository_inside.h"
@@ -88,19 +87,13 @@ static void drop_pack(struct writer_pack *pack)
 
 static int seal_lanes(struct snapshot_writer *w, struct error *err)
 {
-    for (unsigned i = 0; i < w->n_lanes; i++) {
-        struct snapshot_lane *l = &w->lanes[i];
-        struct pack_writer *own = steal_ptr(&l->open);
-        int rc = 0;
+    int rc = 0;
 
-        if (own && pack_writer_n_items(own) == 0)
-            drop_pack(&w->packs[l->pack]);
-        else if (own)
-            rc = writer_seal_pack(w, own, l->pack, err);
-        if (rc < 0)
-            return rc;
+    for (unsigned i = 0; i < w->n_lanes; i++) {
+        for (unsigned k = 0; rc == 0 && k < LANE_PACKS; k++)
+            rc = writer_seal_open(w, &w->lanes[i].open[k], err);
     }
-    return 0;
+    return rc;
 }
 
 /* The table of packs grew by an index pack: so does ours. */
@@ -224,7 +217,6 @@ static int fill_segment(struct commit *c, uint32_t block, uint64_t segno,
             c->content_pages++;
             segment_add(&c->segment, i, c->w->packs[place.pack].id_bytes,
                         place.item);
-            number_of(c, place.pack);
             rc = mark_live(c, place, err);
         }
     }
@@ -273,12 +265,27 @@ static int write_index(struct commit *c, struct error *err)
     return rc < 0 ? rc : seal_index(c, err);
 }
 
+/* The newest first: a history read in this order finds the content of today's
+ * packs before an older copy that was left for the sake of its neighbours. */
+static void number_packs(struct commit *c)
+{
+    for (uint32_t i = c->n_uses; i-- > 0;) {
+        if (c->w->packs[i].own && c->uses[i].live.n_set > 0)
+            number_of(c, i);
+    }
+    for (uint32_t i = 0; i < c->n_uses; i++) {
+        if (c->uses[i].live.n_set > 0)
+            number_of(c, i);
+    }
+}
+
 /* Rows of the packs in use, and what they cost; the others are dropped. */
 static int write_packs(struct commit *c, struct error *err)
 {
     uint64_t live_new = 0;
     int rc = 0;
 
+    number_packs(c);
     for (uint32_t i = 0; rc == 0 && i < c->n_uses; i++) {
         struct writer_pack *pack = &c->w->packs[i];
         struct manifest_pack row = {
@@ -322,6 +329,7 @@ static int begin_summary(struct commit *c, struct error *err)
     s->pages_total = s->pages_zero = s->pages_unseen = 0;
     s->pages_duplicate = s->pages_stored = s->pages_superseded = 0;
     s->stored_bytes = 0;
+    s->cost = (struct snapshot_cost){0};
     return layout_new_id(s->id, SNAPSHOT_ID_LEN, err);
 }
 
@@ -450,53 +458,36 @@ static void undo(struct commit *c)
     c->w->lease = NULL;
 }
 
-/* So far: what remains is a small file and some names. What this thread did
- * beside the stages is "other". What no thread of ours accounts for was done by
- * the kernel's, which write for the rings. */
-static void sum_cost(struct commit *c)
+static int add_foreign(struct commit *c, json_t *facts, struct error *err)
 {
-    struct snapshot_writer *w = c->w;
-    struct snapshot_cost *cost = &c->summary.cost;
-    uint64_t thread_ns = clock_thread_cpu_ns() - w->thread_cpu_ns;
-    uint64_t process_ns = clock_process_cpu_ns() - w->process_cpu_ns;
-    uint64_t known_ns;
-    struct rusage usage;
+    json_t *ids = json_array();
+    bool failed = !ids;
 
-    stage_clock_enter(&w->clock, CPU_WRITE);
-    stage_clock_enter(&w->clock, CPU_INDEX);
-    cost->cpu = w->clock.spent;
-    known_ns = cpu_stages_total(&cost->cpu);
-    if (thread_ns > known_ns)
-        cost->cpu.ns[CPU_OTHER] += thread_ns - known_ns;
-    for (unsigned i = 0; i < w->n_lanes; i++)
-        cpu_stages_add(&cost->cpu, &w->lanes[i].clock.spent);
-    {
-        LOCK_SCOPE(&w->lock);
-        cpu_stages_add(&cost->cpu, &w->spent);
+    for (uint32_t i = 0; !failed && i < c->n_uses; i++) {
+        if (c->w->packs[i].compare && c->uses[i].number != NO_NUMBER)
+            failed =
+                json_array_append_new(ids, json_string(c->w->packs[i].id)) < 0;
     }
-    known_ns = cpu_stages_total(&cost->cpu);
-    if (process_ns > known_ns)
-        cost->cpu.ns[CPU_WRITE] += process_ns - known_ns;
-    if (getrusage(RUSAGE_SELF, &usage) == 0)
-        cost->peak_bytes = (uint64_t)usage.ru_maxrss * 1024;
+    if (!failed && json_array_size(ids) > 0)
+        failed = json_object_set(facts, SNAPSHOT_FOREIGN_PACKS, ids) < 0;
+    json_decref(ids);
+    return failed ? fail_nomem(err) : 0;
 }
 
-/* The facts with the cost among them; the caller's stay as they are. */
-static int add_cost(struct commit *c, struct snapshot_record *ret,
-                    struct error *err)
+/* The facts with what is ours to add, which the caller lets go of, also after
+ * an error; those of the record stay as they are. */
+static int add_facts(struct commit *c, struct snapshot_record *ret,
+                     struct error *err)
 {
     json_t *facts =
         c->record->facts ? json_copy(c->record->facts) : json_object();
 
     *ret = *c->record;
     ret->facts = facts;
-    if (!facts ||
-        json_object_set_new(facts, "cost",
-                            snapshot_cost_json(&c->summary.cost)) < 0) {
-        json_decref(facts);
+    if (!facts || json_object_set_new(facts, "cost",
+                                      snapshot_cost_json(&c->summary.cost)) < 0)
         return fail_nomem(err);
-    }
-    return 0;
+    return add_foreign(c, facts, err);
 }
 
 static int finish_object(struct commit *c, struct error *err)
@@ -504,12 +495,11 @@ static int finish_object(struct commit *c, struct error *err)
     struct snapshot_record record;
     int rc;
 
-    sum_cost(c);
-    rc = add_cost(c, &record, err);
-    if (rc < 0)
-        return rc;
-    rc = manifest_builder_finish(c->builder, &c->summary, &record, &c->object,
-                                 err);
+    writer_sum_cost(c->w, &c->summary.cost);
+    rc = add_facts(c, &record, err);
+    if (rc == 0)
+        rc = manifest_builder_finish(c->builder, &c->summary, &record,
+                                     &c->object, err);
     json_decref(record.facts);
     return rc;
 }
@@ -524,6 +514,8 @@ static int build(struct commit *c, struct error *err)
         rc = seal_lanes(c->w, err);
     if (rc == 0)
         rc = snapshot_repack(c->w, err);
+    if (rc == 0)
+        rc = snapshot_rejoin(c->w, &c->summary.cost, err);
     if (rc == 0)
         rc = grow_uses(c, err);
     if (rc == 0)

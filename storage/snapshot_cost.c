@@ -22,8 +22,11 @@ json_t *snapshot_cost_json(const struct snapshot_cost *cost)
         json_decref(cpu);
         return NULL;
     }
-    return json_pack("{s:o, s:I}", "cpu_us", cpu, "peak_bytes",
-                     (json_int_t)cost->peak_bytes);
+    return json_pack("{s:o, s:I, s:I, s:I, s:I}", "cpu_us", cpu, "peak_bytes",
+                     (json_int_t)cost->peak_bytes, "segments",
+                     (json_int_t)cost->segments, "places",
+                     (json_int_t)cost->places, "rejoined_pages",
+                     (json_int_t)cost->rejoined_pages);
 }
 
 void snapshot_cost_parse(const json_t *object, struct snapshot_cost *ret)
@@ -32,6 +35,9 @@ void snapshot_cost_parse(const json_t *object, struct snapshot_cost *ret)
 
     *ret = (struct snapshot_cost){
         .peak_bytes = number_of(object, "peak_bytes"),
+        .segments = number_of(object, "segments"),
+        .places = number_of(object, "places"),
+        .rejoined_pages = number_of(object, "rejoined_pages"),
     };
     for (unsigned i = 0; i < CPU_STAGES; i++)
         ret->cpu.ns[i] = MIN(number_of(cpu, cpu_stage_name(i)),

@@ -26,8 +26,7 @@ struct repack {
     struct snapshot_writer *w;
     struct moved_pack *moved; /* one for each pack of the writer at the start */
     uint32_t n_moved;
-    struct pack_writer *open; /* owned by the table of packs */
-    uint32_t open_number;
+    struct open_pack open;
 };
 
 static int find_live(struct repack *r, struct error *err)
@@ -63,27 +62,6 @@ static bool is_mostly_dead(const struct moved_pack *pack)
     return pack->live.n_set > 0 && pack->live.n_set < pack->live.n_bits / 2;
 }
 
-static int seal_open(struct repack *r, struct error *err)
-{
-    struct pack_writer *own = steal_ptr(&r->open);
-
-    return own ? writer_seal_pack(r->w, own, r->open_number, err) : 0;
-}
-
-static int make_room(struct repack *r, struct error *err)
-{
-    int rc;
-
-    if (r->open &&
-        pack_writer_bytes(r->open) + WRITER_PAGE_WORST <= PACK_TARGET_BYTES)
-        return 0;
-    rc = seal_open(r, err);
-    return rc < 0
-               ? rc
-               : writer_new_pack(r->w, PACK_PAGES, r->w->lanes[0].ring,
-                                 &r->w->clock, &r->open, &r->open_number, err);
-}
-
 static int move_item(struct repack *r, struct pack_writer *from, uint32_t item,
                      struct dedup_place *ret, struct error *err)
 {
@@ -92,12 +70,13 @@ static int move_item(struct repack *r, struct pack_writer *from, uint32_t item,
     int rc = pack_writer_read_page(from, item, page, err);
 
     if (rc == 0)
-        rc = make_room(r, err);
+        rc = writer_make_room(r->w, &r->open, r->w->lanes[0].ring, &r->w->clock,
+                              1, err);
     if (rc < 0)
         return rc;
     hash = page_hash_of(r->w->key, page, PAGE_BYTES);
-    ret->pack = r->open_number;
-    return pack_writer_add_page(r->open, page, &hash, &ret->item, err);
+    ret->pack = r->open.number;
+    return pack_writer_add_page(r->open.writer, page, &hash, &ret->item, err);
 }
 
 static int move_pack(struct repack *r, uint32_t number, struct error *err)
@@ -159,17 +138,8 @@ static int run(struct repack *r, struct error *err)
         }
     }
     if (rc == 0)
-        rc = seal_open(r, err);
+        rc = writer_seal_open(r->w, &r->open, err);
     return rc == 0 && n > 0 ? tell_map(r, err) : rc;
-}
-
-/* What a try that was given up has written. */
-static void drop_new(struct repack *r)
-{
-    for (uint32_t i = r->n_moved; i < r->w->n_packs; i++) {
-        pack_writer_free(r->w->packs[i].own);
-        r->w->packs[i].own = NULL;
-    }
 }
 
 int snapshot_repack(struct snapshot_writer *w, struct error *err)
@@ -184,7 +154,7 @@ int snapshot_repack(struct snapshot_writer *w, struct error *err)
     rc = run(&r, &why);
     if (rc < 0) {
         log_debug("given up: %s", why.message);
-        drop_new(&r);
+        writer_drop_from(w, r.n_moved);
     }
     for (uint32_t i = 0; i < r.n_moved; i++) {
         bitmap_release(&r.moved[i].live);

@@ -24,6 +24,9 @@ struct snapshot_writer_args {
     const char *vm_uuid;           /* "" if unknown */
     int level;                     /* zstd; 0: the default (1) */
     unsigned lanes;                /* 1 to 16 */
+    /* Look among other VMs' newest snapshots, too: each hit there is compared
+     * byte by byte, for guests choose their pages. */
+    bool across_vms;
 };
 
 /* Pages of one block, at most PAGE_BATCH_MAX, each at most once. */

@@ -1,8 +1,9 @@
 /*
- * snapshot_writer_inside.h - a snapshot on its way, as its four sources share
- * it: snapshot_writer.c takes pages, snapshot_history.c knows what is stored
- * already, snapshot_repack.c drops what is dead, snapshot_commit.c makes the
- * snapshot of it. No door.
+ * snapshot_writer_inside.h - a snapshot on its way, as its sources share it:
+ * snapshot_writer.c holds it, snapshot_put.c takes pages, snapshot_history.c
+ * knows what is stored already, snapshot_repack.c drops what is dead,
+ * snapshot_rejoin.c brings together what lies too far apart, snapshot_commit.c
+ * makes the snapshot of it. No door.
  */
 #ifndef FIRN_STORAGE_SNAPSHOT_WRITER_INSIDE_H
 #define FIRN_STORAGE_SNAPSHOT_WRITER_INSIDE_H
@@ -11,12 +12,17 @@
 #include "storage/dedup.h"
 #include "storage/layout.h"
 #include "storage/lease.h"
+#include "storage/pack_pages.h"
 #include "storage/page_map.h"
 #include "storage/packs/pack_reader.h"
 #include "storage/packs/pack_writer.h"
 #include "storage/snapshot_writer.h"
 
 #define SNAPSHOT_LANES_MAX 16u
+
+/* Fact of a snapshot: array of ids of packs that were another VM's when they
+ * were found. */
+#define SNAPSHOT_FOREIGN_PACKS "foreign_packs"
 
 /* A pack that this snapshot may refer to. */
 struct writer_pack {
@@ -26,14 +32,27 @@ struct writer_pack {
     uint64_t bytes;          /* of an own one: once sealed */
     uint32_t items;          /* the same */
     struct pack_writer *own; /* NULL: it was there before us, or is dropped */
+    /* Another VM's: a hash is not enough, bytes are compared. */
+    bool compare;
 };
+
+/* A pack that is being filled. */
+struct open_pack {
+    struct pack_writer *writer; /* owned by the table of packs, or NULL */
+    uint32_t number;            /* there */
+    uint64_t told_bytes;        /* of it, in the writer's figures */
+};
+
+/* A page that was sent before will be sent again more likely than others: what
+ * comes again goes to packs of its own, which are mostly dead at the end. */
+enum lane_pack { PACK_FIRST = 0, PACK_AGAIN, LANE_PACKS };
 
 struct snapshot_lane {
     /* only the thread that uses the lane */
     struct ring *ring;
-    struct pack_writer *open; /* owned by the table of packs */
-    uint32_t pack;            /* its number there */
+    struct open_pack open[LANE_PACKS];
     struct stage_clock clock; /* runs inside put() only */
+    struct pack_pages stored; /* for comparing */
 };
 
 struct snapshot_writer {
@@ -45,6 +64,8 @@ struct snapshot_writer {
     char vm_uuid[40];
     int level;
     unsigned n_lanes;
+    bool across_vms;   /* other VMs' packs are looked at, too */
+    bool has_compared; /* there are packs to be compared */
     struct ramblock_list blocks;
     struct place_book index_book;
     struct dedup index_known; /* index segments of the VM's history */
@@ -62,7 +83,6 @@ struct snapshot_writer {
     struct writer_pack *packs;
     uint32_t n_packs;
     struct snapshot_writer_stats stats;
-    uint64_t open_bytes[SNAPSHOT_LANES_MAX];
     struct cpu_stages spent; /* told by others, see snapshot_writer_spent() */
     struct error why_failed; /* code 0 while all is well */
 
@@ -70,10 +90,7 @@ struct snapshot_writer {
     struct stage_clock clock;
 
     /* only the thread that gets pages, while no lane is busy */
-    struct pack_reader *get_reader;
-    uint32_t get_pack;
-    struct frame_codec *get_codec;
-    struct buf get_frame;
+    struct pack_pages stored;
 };
 
 /* Adds a pack to the table; *ret_number is its place. Takes `own` over, if it
@@ -91,12 +108,35 @@ int writer_new_pack(struct snapshot_writer *w, enum pack_kind kind,
 int writer_seal_pack(struct snapshot_writer *w, struct pack_writer *own,
                      uint32_t number, struct error *err) NODISCARD;
 
+/* The content at a place, in a pack of ours or of others; for the thread of
+ * get() and commit(). */
+int writer_read_place(struct snapshot_writer *w, struct dedup_place place,
+                      uint8_t *page, struct error *err) NODISCARD;
+/* Makes sure that `open` has room for `n` more pages, whatever they compress
+ * to: seals it and opens another one when need be. */
+int writer_make_room(struct snapshot_writer *w, struct open_pack *open,
+                     struct ring *ring, struct stage_clock *clock, uint32_t n,
+                     struct error *err) NODISCARD;
+/* Seals what is open there; a pack without items is dropped. */
+int writer_seal_open(struct snapshot_writer *w, struct open_pack *open,
+                     struct error *err) NODISCARD;
+
+/* Packs from number `from` on are of a try that was given up. */
+void writer_drop_from(struct snapshot_writer *w, uint32_t from);
+
 /* The most that a page adds to a pack: a frame, an entry in both tables. */
 #define WRITER_PAGE_WORST (PAGE_BYTES + 32u)
 
 /* Stores the live pages of packs that are mostly dead together; between the
  * lanes' last batch and the index. */
 int snapshot_repack(struct snapshot_writer *w, struct error *err) NODISCARD;
+
+/* The processor time and the memory of the capture until now. */
+void writer_sum_cost(struct snapshot_writer *w, struct snapshot_cost *cost);
+
+/* Stores pages together that come from too many places; after repacking. */
+int snapshot_rejoin(struct snapshot_writer *w, struct snapshot_cost *ret,
+                    struct error *err) NODISCARD;
 
 /* Fills both tables from the packs of the VM's snapshots, newest first. What
  * cannot be read is passed over: it saves nothing. */

@@ -161,10 +161,35 @@ static void a_pack_of_superseded_pages_is_not_kept(void **state)
     assert_ok(sample_vm_put(&f->vm, w, 0, 10, &err), &err);
     assert_ok(sample_vm_commit(&f->vm, w, false, &s, &err), &err);
 
-    assert_int_equal(fixture_files(f, "packs/", NULL), 2); /* pages, index */
+    /* Pages, those that came again, index. */
+    assert_int_equal(fixture_files(f, "packs/", NULL), 3);
     assert_int_equal(s.pages_superseded, 0);
     assert_ok(sample_vm_compare(&f->vm, f->repository, s.id, &err), &err);
     snapshot_writer_free(w);
+}
+
+/* Ten rounds of the same few pages: what dies lies together, apart from the
+ * pages that came once, and is given back. */
+static void pages_sent_again_have_a_pack_of_their_own(void **state)
+{
+    struct fixture *f = *state;
+    struct snapshot_writer *w = fixture_writer(f, 1);
+    struct snapshot_summary s;
+    struct error err;
+
+    assert_ok(sample_vm_put(&f->vm, w, 0, 1, &err), &err);
+    for (unsigned round = 1; round <= 10; round++)
+        assert_ok(put(w, 0, round * 1000, 5, 4, round * 100000, &err), &err);
+    for (pgno_t i = 0; i < 4; i++)
+        sample_page_fill(f->vm.memory[0] + (5 + i) * PAGE_BYTES, 1000000 + i);
+    assert_ok(sample_vm_commit(&f->vm, w, false, &s, &err), &err);
+    snapshot_writer_free(w);
+
+    /* Those of the first round: its pack is mostly alive. */
+    assert_int_equal(s.pages_superseded, 4);
+    assert_int_equal(s.pages_stored, FIXTURE_PAGES / 5 * 4 + 1 + 4);
+    assert_int_equal(fixture_files(f, "packs/", NULL), 3);
+    assert_ok(sample_vm_compare(&f->vm, f->repository, s.id, &err), &err);
 }
 
 /* Rounds that replace most of what was stored before. */
@@ -529,6 +554,7 @@ int main(void)
         FIXTURE_TEST(another_vm_shares_nothing),
         FIXTURE_TEST(the_higher_batch_counts_and_the_other_is_superseded),
         FIXTURE_TEST(a_pack_of_superseded_pages_is_not_kept),
+        FIXTURE_TEST(pages_sent_again_have_a_pack_of_their_own),
         FIXTURE_TEST(a_pack_that_is_mostly_dead_is_written_again),
         FIXTURE_TEST(a_page_never_sent_forbids_the_commit),
         FIXTURE_TEST(unseen_pages_are_zero_where_that_is_said),
