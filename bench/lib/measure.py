@@ -2,7 +2,6 @@
 which memory and caches are before a timed part."""
 import mmap
 import os
-import resource
 import subprocess
 import threading
 import time
@@ -14,21 +13,32 @@ class Done:
     """A command that ran: wall_s, cpu_s, peak_mib, status, out, err."""
 
 
+def _watch_peak(process, done):
+    """The kernel keeps the peak, so that the last look before the end tells it;
+    wait4's would be ours, if we had held more than the child that we forked."""
+    while process.returncode is None:
+        try:
+            done.peak_mib = peak_mib(process.pid)
+        except (OSError, ValueError):
+            return
+        time.sleep(0.02)
+
+
 def run(argv, timeout=600, env=None, on_thread=None):
-    """Runs a command to its end. Behind a shell, since a process's peak memory
-    includes that of the one that forked it, and a shell's is 1 MiB."""
+    """Runs a command to its end."""
     done = Done()
+    done.peak_mib = float("nan")
     begin = time.monotonic()
     process = subprocess.Popen(
-        ["/bin/sh", "-c", '"$@"; exit $?', "sh", *map(str, argv)],
-        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE, text=True, env={**os.environ, **(env or {})})
-    if on_thread:
-        threading.Thread(target=on_thread, daemon=True).start()
+        list(map(str, argv)), stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env={**os.environ, **(env or {})})
     texts = {}
-    reader = threading.Thread(
-        target=lambda: texts.update(err=process.stderr.read()), daemon=True)
-    reader.start()
+    threads = [threading.Thread(target=t, daemon=True) for t in (
+        lambda: texts.update(err=process.stderr.read()),
+        lambda: _watch_peak(process, done), *([on_thread] if on_thread else []))]
+    for thread in threads:
+        thread.start()
     killer = threading.Timer(timeout, process.kill)
     killer.start()
     done.out = process.stdout.read()
@@ -36,10 +46,10 @@ def run(argv, timeout=600, env=None, on_thread=None):
     done.wall_s = time.monotonic() - begin
     process.returncode = done.status = os.waitstatus_to_exitcode(status)
     killer.cancel()
-    reader.join()
+    for thread in threads:
+        thread.join(5)
     done.err = texts["err"]
     done.cpu_s = usage.ru_utime + usage.ru_stime
-    done.peak_mib = usage.ru_maxrss / 1024
     return done
 
 
@@ -60,7 +70,7 @@ def peak_mib(pid):
         for line in f:
             if line.startswith("VmHWM:"):
                 return int(line.split()[1]) / 1024
-    return float("nan")
+    raise ValueError("no memory of its own any more")
 
 
 def allocated(path):
@@ -123,10 +133,3 @@ def read_into_cache(*paths):
             with open(name, "rb", buffering=0) as f:
                 while f.read(4 << 20):
                     pass
-
-
-def own_cpu_s():
-    """Of this process and the children waited for."""
-    return sum(u.ru_utime + u.ru_stime for u in
-               map(resource.getrusage,
-                   (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)))

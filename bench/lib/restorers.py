@@ -75,7 +75,7 @@ class FirnRestore:
     def _watch(self):
         while self.process.poll() is None:
             for pid in firn_pids():
-                with contextlib.suppress(OSError):
+                with contextlib.suppress(OSError, ValueError):
                     self.peak_mib = max(self.peak_mib, measure.peak_mib(pid))
             time.sleep(0.05)
 
