@@ -204,6 +204,15 @@ static int hook_failed(const struct taking *t,
                 t->hooks.late.message);
 }
 
+/* auto may end in mode background, where a hook `paused` would be passed over
+ * in silence. */
+static enum snapshot_mode wanted_mode(const struct snapshot_options *o)
+{
+    if (o->mode == SNAPSHOT_AUTO && hooks_have(&o->hooks, SNAPSHOT_PAUSED))
+        return SNAPSHOT_STREAM;
+    return (enum snapshot_mode)o->mode;
+}
+
 static int capture(struct cli *cli, const struct snapshot_options *o,
                    struct repository *repository, struct taking *t,
                    struct error *err)
@@ -214,7 +223,7 @@ static int capture(struct cli *cli, const struct snapshot_options *o,
         &(struct snapshot_args){.repository = repository,
                                 .qmp_path = o->qmp,
                                 .name = o->name,
-                                .mode = (enum snapshot_mode)o->mode,
+                                .mode = wanted_mode(o),
                                 .auto_converge = o->auto_converge,
                                 .channels = o->channels == BY_CORES
                                                 ? 0

@@ -39,10 +39,10 @@ int hooks_check(const struct option_list *words, struct error *err)
     return 0;
 }
 
-static bool has_hook(const struct hooks *h, enum snapshot_moment moment)
+bool hooks_have(const struct option_list *words, enum snapshot_moment moment)
 {
-    for (size_t i = 0; i < h->words->n; i++) {
-        if (command_of(h->words->items[i], moment))
+    for (size_t i = 0; i < words->n; i++) {
+        if (command_of(words->items[i], moment))
             return true;
     }
     return false;
@@ -148,7 +148,7 @@ static int check_mode(const struct hooks *h, const struct snapshot_event *event,
                       struct error *err)
 {
     if (!event->mode || strcmp(event->mode, "background") != 0 ||
-        !has_hook(h, SNAPSHOT_PAUSED))
+        !hooks_have(h->words, SNAPSHOT_PAUSED))
         return 0;
     fail(err, ERR_UNSUPPORTED,
          "mode background has no moment at which a hook 'paused' could run");

@@ -32,6 +32,9 @@ struct hooks {
 /* ERR_USAGE names the word that is no WHEN=COMMAND. */
 int hooks_check(const struct option_list *words, struct error *err) NODISCARD;
 
+/* Is one of them for that moment? */
+bool hooks_have(const struct option_list *words, enum snapshot_moment moment);
+
 /*
  * Runs the commands of a moment, in the order given, up to the first that
  * fails. `before-pause` and `paused` give their error back; of the others it

@@ -148,6 +148,21 @@ static void take_error(struct run_task *t, const json_t *o)
         keep_first(t, &why);
 }
 
+/* What a check found; that it found something is its error. */
+static void take_finding(struct run_task *t, const json_t *o)
+{
+    struct error why;
+
+    if (strcmp(json_path_str(o, "severity", ""), "error") != 0)
+        return;
+    t->error_told = true;
+    fail(&why, error_code_find(json_path_str(o, "code", "")),
+         "check: %s: %s", json_path_str(o, "object", ""),
+         json_path_str(o, "message", ""));
+    error_hint(&why, "'firn check' names all there is");
+    keep_first(t, &why);
+}
+
 void run_task_told(struct run_task *t, const json_t *line)
 {
     const char *type = json_path_str(line, "type", "");
@@ -156,6 +171,8 @@ void run_task_told(struct run_task *t, const json_t *line)
         take_error(t, line);
     else if (strcmp(type, "snapshot") == 0 && t->state != RUN_FORGETTING)
         take_figures(t, line);
+    else if (strcmp(type, "finding") == 0)
+        take_finding(t, line);
     else if (strcmp(type, "check") == 0)
         t->check_told = json_path_bool(line, "finished", true);
     else if (strcmp(type, "forget") == 0)

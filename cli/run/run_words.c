@@ -7,8 +7,6 @@
 #include <inttypes.h>
 #include <stdarg.h>
 
-#include "cli/command.h"
-
 static int add(struct run_words *w, struct error *err, const char *fmt, ...)
     PRINTF_LIKE(3, 4) NODISCARD;
 
@@ -49,33 +47,10 @@ static int add_config_words(struct run_words *w, const struct config_words *c,
     return rc;
 }
 
-static bool has_option(const struct command *c, const char *name)
-{
-    const struct option_spec *s = c->options;
-
-    while (s->name && strcmp(s->name, name) != 0)
-        s++;
-    return s->name != NULL;
-}
-
 static int add_limit(struct run_words *w, uint64_t limit_ms, uint64_t left_ms,
                      struct error *err)
 {
     return add(w, err, "--max-duration=%" PRIu64 "ms", MIN(limit_ms, left_ms));
-}
-
-/* All data only where the check goes on the next time: else it would never get
- * beyond the limit. */
-static int add_check(struct run_words *w, const struct run_words_args *args,
-                     struct error *err)
-{
-    int rc;
-
-    if (!has_option(&cmd_check, "max-duration"))
-        return 0;
-    rc = add(w, err, "--read-data");
-    return rc < 0 ? rc
-                  : add_limit(w, args->check_for_ms, args->left_ms, err);
 }
 
 static int add_step(struct run_words *w, const struct run_task *t,
@@ -99,7 +74,9 @@ static int add_step(struct run_words *w, const struct run_task *t,
     case RUN_PRUNING:
         return add_limit(w, args->prune_for_ms, args->left_ms, err);
     case RUN_CHECKING:
-        return add_check(w, args, err);
+        rc = add(w, err, "--read-data");
+        return rc < 0 ? rc
+                      : add_limit(w, args->check_for_ms, args->left_ms, err);
     case RUN_WAITING:
     case RUN_LOCKING:
     case RUN_DONE:

@@ -310,6 +310,25 @@ def test_a_hook_never_keeps_a_vm_paused_beyond_its_limit():
         assert done.returncode == 1 and "no moment" in done.stderr, done
 
 
+def test_auto_never_passes_over_a_paused_hook():
+    """7.2 under TCG: auto would take background, which has no such moment."""
+    folder = new_folder()
+    with guest("vm", version="7.2") as g:
+        g.wait_heartbeat(3)
+        mark = f"{folder}/ran"
+        done = lab.firn("--repo", f"{folder}/r", "snapshot", "--qmp",
+                        g.qmp_path, "--hook", f"paused=touch {mark}",
+                        check=False)
+        assert done.returncode == 1, done
+        assert not os.path.exists(mark)
+        assert snapshots(f"{folder}/r") == [] and g.status() == "running"
+        # Paused, stream is right there as well, and the hook runs.
+        g.stop()
+        lab.firn("--repo", f"{folder}/r", "snapshot", "--qmp", g.qmp_path,
+                 "--hook", f"paused=touch {mark}")
+        assert os.path.exists(mark) and len(snapshots(f"{folder}/r")) == 1
+
+
 def test_a_hook_that_fails_late_is_exit_3_and_the_snapshot_stays():
     folder = new_folder()
     with guest("vm") as g:

@@ -191,6 +191,25 @@ static void a_repository_is_pruned_and_checked(void **state)
     assert_int_equal(t.state, RUN_DONE);
 }
 
+static void what_a_check_finds_is_named(void **state)
+{
+    struct run_task t = a_repository();
+
+    t.prunes = false;
+    run_task_advance(&t);
+    tell(&t, "{\"type\":\"finding\",\"severity\":\"information\","
+             "\"object\":\"pack 'b'\",\"code\":\"ok\",\"message\":\"old\"}");
+    tell(&t, "{\"type\":\"finding\",\"severity\":\"error\","
+             "\"object\":\"pack 'a'\",\"code\":\"damaged\","
+             "\"message\":\"bit\"}");
+    tell(&t, "{\"type\":\"check\",\"errors\":1,\"finished\":true}");
+    run_task_ended(&t, EXITED(13));
+    assert_int_equal(t.result, RUN_FAILED);
+    assert_int_equal(t.why.code, ERR_CORRUPT);
+    assert_string_equal(t.why.message, "check: pack 'a': bit");
+    assert_true(t.checked_ns == 0);
+}
+
 static void another_prune_at_work_is_no_failure(void **state)
 {
     struct run_task t = a_repository();
@@ -238,6 +257,7 @@ int main(void)
         cmocka_unit_test(a_snapshot_that_is_there_is_followed_by_its_forget),
         cmocka_unit_test(a_damaged_old_one_stops_no_new_one),
         cmocka_unit_test(a_repository_is_pruned_and_checked),
+        cmocka_unit_test(what_a_check_finds_is_named),
         cmocka_unit_test(another_prune_at_work_is_no_failure),
         cmocka_unit_test(the_first_failure_is_the_one_that_stays),
         cmocka_unit_test(what_makes_no_sense_is_passed_over),

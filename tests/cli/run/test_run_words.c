@@ -84,6 +84,15 @@ static void a_prune_gets_what_is_left_at_most(void **state)
                  "firn --repo=/srv/r --json -q prune --max-duration=1500ms");
 }
 
+static void a_check_reads_all_data_and_goes_on_the_next_time(void **state)
+{
+    expect_words(NULL, (struct run_task){.state = RUN_CHECKING},
+                 (struct run_words_args){.check_for_ms = 60000,
+                                         .left_ms = UINT64_MAX},
+                 "firn --repo=/srv/r --json -q check --read-data "
+                 "--max-duration=60000ms");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -91,6 +100,7 @@ int main(void)
         cmocka_unit_test(a_capture_gets_the_vms_keys_as_options),
         cmocka_unit_test(a_forget_gets_the_policy_of_the_vm),
         cmocka_unit_test(a_prune_gets_what_is_left_at_most),
+        cmocka_unit_test(a_check_reads_all_data_and_goes_on_the_next_time),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
