@@ -7,6 +7,7 @@
 #include "cli/device_diff.h"
 #include "cli/options.h"
 #include "cli/output.h"
+#include "storage/lease.h"
 #include "storage/snapshot_diff.h"
 #include "storage/snapshot_reader.h"
 
@@ -305,6 +306,7 @@ static int open_snapshot(struct repository *repository, const char *name,
 static int run(struct cli *cli, int argc, char **argv, struct error *err)
 {
     cleanup(repository) struct repository *repository = NULL;
+    cleanup(lease) struct lease *lease = NULL;
     struct diff_options o = {0};
     struct option_words words;
     struct diff d = {0};
@@ -314,6 +316,8 @@ static int run(struct cli *cli, int argc, char **argv, struct error *err)
         rc = options_check_words(&words, 2, 2, "SNAP", err);
     if (rc == 0)
         rc = cli_open_repository(cli, &repository, err);
+    if (rc == 0)
+        rc = lease_acquire(repository, "read", NULL, &lease, err);
     if (rc == 0)
         rc = open_snapshot(repository, words.rest[0], &d.a, err);
     if (rc == 0)

@@ -14,6 +14,7 @@ struct import_options {
     const char *sparse_over;
     int level;
     struct option_list states;
+    const char *time;
 };
 
 #define AT(field) offsetof(struct import_options, field)
@@ -24,6 +25,8 @@ static const struct option_spec options[] = {
      "keep this file with the memory, as it is; may be repeated"},
     {"name", 0, OPTION_STRING, AT(name), "VM",
      "name in the repository; else the file's own"},
+    {"time", 0, OPTION_STRING, AT(time), "TIME",
+     "its time in the repository, '2026-11-21 14:00:00'; else now"},
     {"sparse-over", 0, OPTION_STRING, AT(sparse_over), "SNAP",
      "the file is a diff: its holes mean 'as in that snapshot'"},
     {"compression", 0, OPTION_LEVEL, AT(level), "LEVEL",
@@ -90,7 +93,10 @@ static int import(struct cli *cli, const struct import_options *o,
         .stop = cli->stop,
         .progress = show_progress,
     };
-    int rc = cli_open_repository(cli, &repository, err);
+    int rc = o->time ? option_parse_time(o->time, &args.time_ns, err) : 0;
+
+    if (rc == 0)
+        rc = cli_open_repository(cli, &repository, err);
 
     if (rc == 0 && o->sparse_over) {
         rc = repository_resolve(repository, o->sparse_over, base, err);

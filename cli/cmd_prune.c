@@ -4,7 +4,7 @@
 
 struct prune_options {
     uint64_t max_duration_ms;
-    unsigned max_unused;
+    uint64_t max_unused;
     bool dry_run;
     bool wait;
 };
@@ -15,7 +15,7 @@ static const struct option_spec options[] = {
      "change nothing, say what would be done"},
     {"max-duration", 0, OPTION_DURATION, AT(max_duration_ms), "DUR",
      "stop after this time; the next prune goes on"},
-    {"max-unused", 0, OPTION_PERCENT, AT(max_unused), "PERCENT",
+    {"max-unused", 0, OPTION_UINT, AT(max_unused), "PERCENT",
      "dead bytes that may stay in packs; 10 unless given"},
     {"wait", 0, OPTION_FLAG, AT(wait), NULL,
      "wait for captures and restores that may use what is to go"},
@@ -32,6 +32,8 @@ static int run(struct cli *cli, int argc, char **argv, struct error *err)
 
     if (rc == 0)
         rc = options_check_words(&words, 0, 0, "", err);
+    if (rc == 0 && o.max_unused > 100)
+        rc = fail(err, ERR_USAGE, "--max-unused is a percentage, 0 to 100");
     if (rc == 0)
         rc = cli_open_repository(cli, &repository, err);
     if (rc < 0)
@@ -41,7 +43,7 @@ static int run(struct cli *cli, int argc, char **argv, struct error *err)
         &(struct prune_args){.repository = repository,
                              .dry_run = o.dry_run,
                              .wait = o.wait,
-                             .max_unused_percent = o.max_unused,
+                             .max_unused_percent = (unsigned)o.max_unused,
                              .max_duration_ms = o.max_duration_ms},
         err);
 }

@@ -6,6 +6,7 @@
 #include "cli/options.h"
 #include "cli/output.h"
 #include "cli/show.h"
+#include "storage/lease.h"
 
 struct show_options {
     bool map;
@@ -73,6 +74,7 @@ static void release(struct opened *o)
 static int run(struct cli *cli, int argc, char **argv, struct error *err)
 {
     cleanup(repository) struct repository *repository = NULL;
+    cleanup(lease) struct lease *lease = NULL;
     struct show_options o = {0};
     struct option_words words;
     struct opened opened = {0};
@@ -82,6 +84,8 @@ static int run(struct cli *cli, int argc, char **argv, struct error *err)
         rc = options_check_words(&words, 1, SNAPSHOTS_MAX, "SNAP", err);
     if (rc == 0)
         rc = cli_open_repository(cli, &repository, err);
+    if (rc == 0)
+        rc = lease_acquire(repository, "read", NULL, &lease, err);
     for (int i = 0; rc == 0 && i < words.n_rest; i++)
         rc = gather(cli, repository, words.rest[i], o.map, &opened, err);
     if (rc == 0)

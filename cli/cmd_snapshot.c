@@ -24,6 +24,8 @@ struct snapshot_options {
     bool auto_converge;
     bool verify;
     json_t *tags;
+    const char *time;
+    uint64_t time_ns;
     struct option_list hooks;
     uint64_t hook_timeout_ms;
     const char *metrics_file;
@@ -86,6 +88,8 @@ static const struct option_spec options[] = {
      "read all stored data back before reporting success"},
     {"tag", 0, OPTION_TAG, AT(tags), "K=V",
      "keep a word with the snapshot; may be repeated"},
+    {"time", 0, OPTION_STRING, AT(time), "TIME",
+     "its time in the repository, '2026-11-21 14:00:00'; else the instant"},
     {"hook", 0, OPTION_LIST, AT(hooks), "WHEN=COMMAND",
      "run a shell command before-pause, paused, resumed, committed or failed, "
      "with JSON on stdin; may be repeated"},
@@ -98,8 +102,12 @@ static const struct option_spec options[] = {
 };
 #undef AT
 
-static int check(const struct snapshot_options *o, struct error *err)
+static int check(struct snapshot_options *o, struct error *err)
 {
+    int rc = o->time ? option_parse_time(o->time, &o->time_ns, err) : 0;
+
+    if (rc < 0)
+        return rc;
     if (!o->qmp || !o->qmp[0]) {
         fail(err, ERR_USAGE, "--qmp SOCKET is missing");
         return error_hint(err, "name the VM's QMP socket; start QEMU with "
@@ -197,8 +205,8 @@ static int over_budget(struct cli *cli, const struct snapshot_options *o,
 }
 
 /* The snapshot is safe, what a hook was to do with it is not done. */
-static int hook_failed(const struct taking *t,
-                       const struct snapshot_summary *s, struct error *err)
+static int hook_failed(const struct taking *t, const struct snapshot_summary *s,
+                       struct error *err)
 {
     return fail(err, ERR_PARTIAL, "snapshot %s is complete, but %.500s", s->id,
                 t->hooks.late.message);
@@ -240,6 +248,7 @@ static int capture(struct cli *cli, const struct snapshot_options *o,
                                 .across_vms = o->across_vms,
                                 .verify = o->verify,
                                 .tags = o->tags,
+                                .time_ns = o->time_ns,
                                 .stop = cli->stop,
                                 .progress = show_progress,
                                 .note = show_note,
@@ -330,10 +339,11 @@ static int take(struct cli *cli, const struct snapshot_options *o,
 static int run(struct cli *cli, int argc, char **argv, struct error *err)
 {
     cleanup(repository) struct repository *repository = NULL;
-    struct snapshot_options o = {
-        .reserve = DEFAULT_RESERVE,
-        .channels = BY_CORES, .max_downtime_ms = 300, .level = 1,
-        .hook_timeout_ms = 30000};
+    struct snapshot_options o = {.reserve = DEFAULT_RESERVE,
+                                 .channels = BY_CORES,
+                                 .max_downtime_ms = 300,
+                                 .level = 1,
+                                 .hook_timeout_ms = 30000};
     struct option_words words;
     int rc = options_parse(options, argc, argv, &o, &words, err);
 

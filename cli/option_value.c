@@ -6,6 +6,7 @@
 #include "cli/option_value.h"
 
 #include <strings.h>
+#include <time.h>
 
 #include "core/base/bytes.h"
 
@@ -34,8 +35,8 @@ static const struct unit size_units[] = {
 };
 
 static const struct unit duration_units[] = {
-    {"ms", 1},          {"s", 1000},     {"m", 60 * 1000},
-    {"h", 3600 * 1000}, {"d", 86400000}, {"w", 604800000}, {"", 1000},
+    {"ms", 1},       {"s", 1000},      {"m", 60 * 1000}, {"h", 3600 * 1000},
+    {"d", 86400000}, {"w", 604800000}, {"", 1000},
 };
 
 static bool parse_digits(const char **text, uint64_t *ret)
@@ -122,6 +123,25 @@ int option_parse_duration(const char *text, uint64_t *ret_ms, struct error *err)
     if (!parse_with_unit(text, duration_units, "", ret_ms))
         return fail(err, ERR_USAGE, "'%s' is no duration such as 300ms or 5m",
                     text);
+    return 0;
+}
+
+int option_parse_time(const char *text, uint64_t *ret_ns, struct error *err)
+{
+    struct tm t = {.tm_isdst = -1};
+    const char *end = strptime(text, "%Y-%m-%dT%H:%M:%SZ", &t);
+    bool utc = end && !*end;
+    time_t seconds;
+
+    if (!utc) {
+        t = (struct tm){.tm_isdst = -1};
+        end = strptime(text, "%Y-%m-%d %H:%M:%S", &t);
+    }
+    seconds = end && !*end ? (utc ? timegm(&t) : mktime(&t)) : -1;
+    if (seconds < 0)
+        return fail(err, ERR_USAGE, "'%s' is no time such as '%s'", text,
+                    "2026-11-21 14:00:00");
+    *ret_ns = (uint64_t)seconds * 1000000000u;
     return 0;
 }
 

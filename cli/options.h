@@ -79,6 +79,10 @@ int option_parse_level(const char *text, int *ret, struct error *err) NODISCARD;
 
 int option_parse_size(const char *text, uint64_t *ret,
                       struct error *err) NODISCARD;
+/* Local time, "2026-11-21 14:00:00", or UTC, "2026-11-21T13:00:00Z" as JSON
+ * has it → ns since 1970. */
+int option_parse_time(const char *text, uint64_t *ret_ns,
+                      struct error *err) NODISCARD;
 int option_parse_duration(const char *text, uint64_t *ret_ms,
                           struct error *err) NODISCARD;
 

@@ -13,6 +13,7 @@
 #include <sys/stat.h>
 
 #include "core/base/path.h"
+#include "storage/lease.h"
 #include "storage/snapshot_reader.h"
 
 #define BATCH_PAGES 64u
@@ -235,13 +236,17 @@ static int check_snapshot(struct raw_export *x, struct error *err)
 int raw_export_run(const struct raw_export_args *args, struct error *err)
 {
     struct raw_export *x = calloc(1, sizeof(*x));
+    cleanup(lease) struct lease *lease = NULL;
     int rc;
 
     if (!x)
         return fail_nomem(err);
     x->args = args;
     x->fd = args->stdout_fd;
-    rc = snapshot_reader_open(args->repository, args->id, &x->reader, err);
+    /* Its packs stay until the end, whatever is forgotten and pruned. */
+    rc = lease_acquire(args->repository, "read", NULL, &lease, err);
+    if (rc == 0)
+        rc = snapshot_reader_open(args->repository, args->id, &x->reader, err);
     if (rc == 0)
         rc = check_snapshot(x, err);
     if (rc == 0 && args->state_folder)

@@ -349,7 +349,7 @@ static int commit(struct import *m, const struct device_state *devices,
     cleanup_json json_t *facts = NULL;
     struct machine_config config = {0};
     struct snapshot_summary summary = {
-        .time_ns = clock_realtime_ns(),
+        .time_ns = m->args.time_ns ? m->args.time_ns : clock_realtime_ns(),
         .mode = RAW_IMPORT_MODE,
         .run_state = "paused",
         .duration_ms = (clock_monotonic_ns() - start_ns) / NS_PER_MS,

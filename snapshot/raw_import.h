@@ -20,6 +20,7 @@ struct raw_import_args {
     size_t n_states;
     const char *vm;
     const char *sparse_over; /* full id; holes of `memory` are as in it; NULL */
+    uint64_t time_ns;        /* recorded as its time; 0: now */
     int level;               /* zstd; 0: the default */
     unsigned lanes;          /* 0: one a core, up to 4 */
     struct stopper *stop;

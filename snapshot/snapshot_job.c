@@ -360,7 +360,7 @@ static void summarize(struct job *j, const struct stream_decoder *d)
 {
     struct snapshot_summary *s = &j->summary;
 
-    s->time_ns = j->instant_ns;
+    s->time_ns = j->args.time_ns ? j->args.time_ns : j->instant_ns;
     s->downtime_ms =
         (qemu_source_downtime_ns(&j->source) + NS_PER_MS / 2) / NS_PER_MS;
     s->duration_ms = (clock_monotonic_ns() - j->begun_ns) / NS_PER_MS;

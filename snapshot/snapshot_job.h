@@ -78,6 +78,7 @@ struct snapshot_args {
     bool across_vms;        /* dedup against other VMs, byte by byte */
     bool verify;            /* read all data back before commit */
     json_t *tags;           /* object of strings; borrowed */
+    uint64_t time_ns; /* recorded as its time; 0: that of the instant */
     struct stopper *stop;
     void (*progress)(void *arg, const struct snapshot_progress *p);
     /* A sentence for the user ("mode background: ..."); may be NULL. */

@@ -325,6 +325,18 @@ static int build_all(struct rewriting *r, struct rewriter *w, struct error *err)
     return rc;
 }
 
+/* The next batch finds snapshots that refer to them. */
+static int note_products(struct rewriting *r, const struct rewriter *w,
+                         struct error *err)
+{
+    const struct manifest_pack *pack;
+    int rc = 0;
+
+    for (uint32_t i = 0; rc == 0 && (pack = rewriter_product(w, i)); i++)
+        rc = usage_add(r->u, pack, err);
+    return rc;
+}
+
 static int run_batch(struct rewriting *r, uint32_t from, uint32_t end,
                      struct error *err)
 {
@@ -351,6 +363,9 @@ static int run_batch(struct rewriting *r, uint32_t from, uint32_t end,
     if (rc < 0)
         return rc;
     p->linking = false;
+    rc = note_products(r, w, err);
+    if (rc < 0)
+        return rc;
     p->report.rewritten_packs += n;
     p->report.written_bytes += rewriter_bytes(w);
     return prune_sweep(p, err);

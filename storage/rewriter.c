@@ -48,7 +48,8 @@ struct rewriter {
     const struct usage *u;
     struct stopper *stop;
     const struct hash_key *key;
-    struct source *sources; /* one for each pack of the usage */
+    struct source *sources; /* one for each pack of the usage, at new() */
+    uint32_t n_sources;
     unsigned n_readers;
     struct product *products;
     uint32_t n_products;
@@ -76,7 +77,8 @@ int rewriter_new(struct repository *r, const struct usage *u,
     w->stop = stop;
     w->key = repository_write_key(r);
     dedup_init(&w->known, &w->book, DEDUP_MAX_ENTRIES);
-    w->sources = calloc((size_t)u->ids.n + 1, sizeof(*w->sources));
+    w->n_sources = u->ids.n;
+    w->sources = calloc((size_t)w->n_sources + 1, sizeof(*w->sources));
     if (!w->sources)
         return fail_nomem(err);
     rc = ring_new(&args, &w->pages.ring, err);
@@ -94,7 +96,7 @@ int rewriter_new(struct repository *r, const struct usage *u,
 
 static void close_readers(struct rewriter *w)
 {
-    for (uint32_t i = 0; w->n_readers > 0 && i < w->u->ids.n; i++) {
+    for (uint32_t i = 0; w->n_readers > 0 && i < w->n_sources; i++) {
         if (!w->sources[i].reader)
             continue;
         pack_reader_close(steal_ptr(&w->sources[i].reader));
@@ -107,7 +109,7 @@ void rewriter_free(struct rewriter *w)
     if (!w)
         return;
     close_readers(w);
-    for (uint32_t i = 0; w->sources && i < w->u->ids.n; i++)
+    for (uint32_t i = 0; w->sources && i < w->n_sources; i++)
         free(w->sources[i].places);
     free(w->sources);
     for (uint32_t i = 0; i < w->n_products; i++)
@@ -477,6 +479,12 @@ int rewriter_link(struct rewriter *w, struct lease *lease, struct error *err)
         rc = verify_pack_whole(w->repository, &w->products[i].pack, w->stop,
                                err);
     return rc;
+}
+
+const struct manifest_pack *rewriter_product(const struct rewriter *w,
+                                             uint32_t i)
+{
+    return i < w->n_products ? &w->products[i].pack : NULL;
 }
 
 uint64_t rewriter_bytes(const struct rewriter *w)

@@ -34,6 +34,9 @@ int rewriter_link(struct rewriter *w, struct lease *lease,
 /* The object of a collected snapshot, with the places of today. */
 int rewriter_object(struct rewriter *w, struct manifest *m, struct buf *ret,
                     struct error *err) NODISCARD;
+/* The i-th new pack, once sealed; NULL behind the last. Borrowed. */
+const struct manifest_pack *rewriter_product(const struct rewriter *w,
+                                             uint32_t i);
 /* Of the new packs, once sealed. */
 uint64_t rewriter_bytes(const struct rewriter *w);
 

@@ -132,6 +132,24 @@ static int add_pack(struct usage *u, const struct manifest_pack *pack,
     return 0;
 }
 
+int usage_add(struct usage *u, const struct manifest_pack *pack,
+              struct error *err)
+{
+    uint8_t bytes[LAYOUT_PACK_ID_BYTES];
+    uint32_t number;
+    int rc = reserve_pack(u, err);
+
+    if (rc < 0)
+        return rc;
+    if (!layout_id_bytes(pack->id, bytes, sizeof(bytes)))
+        return fail(err, ERR_INVALID, "'%.32s' is no pack", pack->id);
+    rc = pack_set_add(&u->ids, bytes, &number, err);
+    if (rc == 0)
+        u->packs[number] =
+            (struct usage_pack){.pack = *pack, .live = pack->items};
+    return rc;
+}
+
 static int add_packs(struct reading *r, const struct manifest *m,
                      struct usage_snapshot *s, struct error *err)
 {

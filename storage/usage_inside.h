@@ -32,6 +32,10 @@ struct usage {
     uint32_t n_snapshots;
 };
 
+/* A pack that came later, all of it alive; without owners. */
+int usage_add(struct usage *u, const struct manifest_pack *pack,
+              struct error *err) NODISCARD;
+
 /* Bytes of a pack that nobody refers to, by its items. */
 static inline uint64_t usage_dead_bytes(const struct usage_pack *p)
 {

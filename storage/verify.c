@@ -231,8 +231,10 @@ static int check_snapshot(struct verification *v, struct checked *c,
     if (rc < 0)
         return rc;
     begin_object(v, "snapshot", id);
-    v->report->snapshots++;
     rc = snapshot_reader_open(v->repository, id, &reader, &why);
+    if (rc == ERR_NOTFOUND && v->args->n_ids == 0)
+        return 0; /* forgotten since it was listed */
+    v->report->snapshots++;
     if (rc < 0) {
         tell(v, &why);
         return rc == ERR_NOMEM ? error_copy(err, &why) : 0;

@@ -60,11 +60,12 @@ static int build_path(const struct object_folder *folder, const char *id,
 static int open_hidden(const struct object_folder *folder,
                        struct object_file *ret, struct error *err)
 {
-    struct object_file f = {.dirfd = folder->dirfd};
+    struct object_file f;
     struct stat st;
     uint64_t random[2];
 
     for (;;) {
+        f = (struct object_file){.dirfd = folder->dirfd};
         if (getrandom(random, sizeof(random), 0) != sizeof(random))
             return fail_errno(err, ERR_IO, "no random numbers");
         snprintf(f.temporary, sizeof(f.temporary),

@@ -49,7 +49,7 @@ def files_of(repo):
     for folder, _, names in os.walk(repo):
         for name in names:
             path = os.path.relpath(os.path.join(folder, name), repo)
-            if not path.startswith("catalog.db"):
+            if not path.startswith(("catalog.db", "checks/")):
                 found.add(path)
     return found
 

@@ -87,7 +87,8 @@ def listed(repo):
 def files_of(repo):
     return {os.path.relpath(os.path.join(folder, name), repo)
             for folder, _, names in os.walk(repo) for name in names
-            if not name.startswith("catalog.db")}
+            if not name.startswith("catalog.db")
+            and os.path.basename(folder) != "checks"}
 
 
 def assert_clean(repo, snapshots):

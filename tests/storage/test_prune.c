@@ -299,6 +299,32 @@ static void thin_packs_are_written_again(void **state)
     assert_int_equal(stored_bytes(f), after);
 }
 
+static void many_packs_are_written_again_in_batches(void **state)
+{
+    struct fixture *f = *state;
+    struct snapshot_summary one[80];
+    struct prune_report report;
+    struct error err;
+
+    for (size_t i = 0; i < ARRAY_LEN(one); i++) {
+        for (pgno_t p = 0; p < 20; p++)
+            sample_page_fill(f->vm.memory[0] + (i * 10 + p) * PAGE_BYTES,
+                             30000 * (i + 1) + p);
+        one[i] = fixture_capture(f);
+    }
+    for (size_t i = 0; i + 1 < ARRAY_LEN(one); i++) {
+        if (i != 40)
+            forget(f, one[i].id);
+    }
+    report = prune(f, (struct prune_args){.max_unused_percent = 1});
+    assert_true(report.rewritten_packs > 64);
+    assert_ok(sample_vm_compare(&f->vm, f->repository, one[79].id, &err), &err);
+    check_clean(f);
+    assert_int_equal(
+        prune(f, (struct prune_args){.max_unused_percent = 1}).removed_packs,
+        0);
+}
+
 static void a_snapshot_in_use_keeps_its_packs(void **state)
 {
     struct fixture *f = *state;
@@ -448,6 +474,7 @@ int main(void)
         FIXTURE_TEST(an_unreadable_snapshot_stops_it),
         FIXTURE_TEST(a_damaged_list_is_written_anew),
         FIXTURE_TEST(thin_packs_are_written_again),
+        FIXTURE_TEST(many_packs_are_written_again_in_batches),
         FIXTURE_TEST(a_snapshot_in_use_keeps_its_packs),
         FIXTURE_TEST(a_reader_goes_on_while_its_packs_are_replaced),
         FIXTURE_TEST(a_damaged_pack_is_not_written_again),
