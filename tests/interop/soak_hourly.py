@@ -43,7 +43,7 @@ def test_space_and_time_follow_what_is_kept():
     took = []
     with lab.Guest("10.0", mem=256, name="vm1", kernel_args="firn.mb=64"
                    " firn.rate=300 firn.verify=0") as guest:
-        guest.wait_heartbeat(3)
+        guest.wait_heartbeat(3, timeout=300)
         for hour in range(HOURS):
             taken = capture(repo, guest, hour)
             took.append(taken["duration_ms"])
@@ -59,7 +59,7 @@ def test_space_and_time_follow_what_is_kept():
         lab.firn("--repo", repo, "restore", chosen, timeout=300)
         back = lab.Guest.attach(command_dir)
         try:
-            back.wait_heartbeat(1, since=mark)
+            back.wait_heartbeat(1, timeout=300, since=mark)
             good = back.assert_good()
         finally:
             back.kill()

@@ -1,5 +1,6 @@
 /*
- * test_prune_faults.c - a prune that fails or dies at every single step.
+ * test_prune_faults.c - a prune, a forget, a check that fail or die at every
+ * single step.
  *
  * Each time the repository holds two kept snapshots, packs that nobody needs
  * and packs that are mostly dead. Whatever happens to a prune, both snapshots
@@ -142,14 +143,46 @@ static int open_and_prune(struct scene *s)
     return rc;
 }
 
-static bool prune_is_killed(struct scene *s, unsigned n)
+static int open_and_forget(struct scene *s)
+{
+    const char *id = s->ids[0];
+    struct forget_args args = {.ids = &id, .n_ids = 1};
+    struct forget_report report;
+    struct repository *r;
+    struct error err;
+    int rc = repository_open(s->f.scratch.repo, &r, &err);
+
+    if (rc < 0)
+        return rc;
+    args.repository = r;
+    rc = forget_run(&args, &report, &err);
+    repository_close(r);
+    return rc;
+}
+
+static int open_and_check(struct scene *s)
+{
+    struct verify_args args = {.read_data_percent = 50};
+    struct verify_report report;
+    struct repository *r;
+    struct error err;
+    int rc = repository_open(s->f.scratch.repo, &r, &err);
+
+    if (rc < 0)
+        return rc;
+    rc = verify_run(r, &args, &report, &err);
+    repository_close(r);
+    return rc;
+}
+
+static bool is_killed(struct scene *s, int (*work)(struct scene *s), unsigned n)
 {
     pid_t pid = fork();
     int status;
 
     if (pid == 0) {
         fault_arm(CALL_IO | CALL_REMOVE, n, 0);
-        _exit(open_and_prune(s) < 0);
+        _exit(work(s) < 0);
     }
     assert_int_equal(waitpid(pid, &status, 0), pid);
     assert_true(WIFSIGNALED(status) || WEXITSTATUS(status) == 0);
@@ -165,13 +198,61 @@ static void a_prune_killed_at_any_call_is_finished_by_the_next(void **state)
         struct scene s;
 
         scene_make(&s);
-        killed = prune_is_killed(&s, n);
+        killed = is_killed(&s, open_and_prune, n);
         fixture_reopen(&s.f);
         check_scene(&s);
         scene_release(&s);
     }
     print_message("killed %u times\n", n - 2);
     assert_true(n > 100);
+}
+
+/* Gone or there, and the other one whole in any case. */
+static void a_forget_killed_at_any_call_removes_or_does_not(void **state)
+{
+    unsigned there = 0, gone = 0;
+    bool killed = true;
+
+    for (unsigned n = 1; killed; n++) {
+        struct prune_args args = {.max_unused_percent = 10};
+        struct prune_report report;
+        struct scene s;
+        struct error err;
+        size_t left;
+
+        scene_make(&s);
+        killed = is_killed(&s, open_and_forget, n);
+        fixture_reopen(&s.f);
+        args.repository = s.f.repository;
+        left = fixture_files(&s.f, "snapshots/", NULL);
+        assert_true(left == 1 || left == 2);
+        *(left == 1 ? &gone : &there) += 1;
+        assert_ok(prune_run(&args, &report, &err), &err);
+        assert_int_equal(report.condemned_packs, 0);
+        assert_ok(sample_vm_compare(&s.f.vm, s.f.repository, s.ids[1], &err),
+                  &err);
+        if (left == 2)
+            check_whole(&s);
+        assert_int_equal(fixture_account(&s.f), left);
+        scene_release(&s);
+    }
+    assert_true(there > 3 && gone > 1);
+}
+
+static void a_check_killed_at_any_call_leaves_no_file(void **state)
+{
+    bool killed = true;
+
+    for (unsigned n = 1; killed; n += 3) {
+        struct scene s;
+
+        scene_make(&s);
+        killed = is_killed(&s, open_and_check, n);
+        fixture_reopen(&s.f);
+        check_scene(&s);
+        assert_int_equal(fixture_files(&s.f, "checks/", NULL), 1);
+        scene_release(&s);
+    }
 }
 
 /* From the n-th call on nothing can be done any more, removing included. */
@@ -253,6 +334,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_scene_has_all_kinds_of_work),
         cmocka_unit_test(a_prune_killed_at_any_call_is_finished_by_the_next),
+        cmocka_unit_test(a_forget_killed_at_any_call_removes_or_does_not),
+        cmocka_unit_test(a_check_killed_at_any_call_leaves_no_file),
         cmocka_unit_test(a_disk_that_dies_at_any_call_harms_nothing),
         cmocka_unit_test(a_full_disk_at_any_call_harms_nothing),
         cmocka_unit_test(no_memory_at_any_point_does_no_harm),
