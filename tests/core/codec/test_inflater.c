@@ -103,11 +103,12 @@ static void a_packet_without_those_before_it_is_damaged(void **state)
 static void a_packet_gives_neither_more_nor_less(void **state)
 {
     struct fixture *f = *state;
+    bool zstd = f->zstd;
 
     assert_error(read_packet(f, 0, 0, PACKET - 1), &f->err, ERR_CORRUPT,
                  "more than");
     tear_down(state);
-    set_up(state, f->zstd);
+    set_up(state, zstd);
     f = *state;
     f->sizes[0]--;
     assert_int_equal(read_packet(f, 0, 0, PACKET + 1), ERR_CORRUPT);
