@@ -26,6 +26,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 
 #include "core/base/clock.h"
 #include "restore/fault_report.h"
@@ -133,6 +134,23 @@ static void set_number(json_t *o, const char *name, uint64_t value)
     json_object_set_new(o, name, json_integer((json_int_t)value));
 }
 
+static void log_cost(struct pager *p)
+{
+    uint64_t frames = snapshot_frames_read_bytes(p->frames);
+    uint64_t all = snapshot_frames_total_read(p->frames);
+    struct rusage used;
+
+    getrusage(RUSAGE_SELF, &used);
+    log_debug("read %llu bytes of frames and %llu of index and tables; %ld ms "
+              "user, %ld ms system, of which this thread %llu ms; at most %ld "
+              "KiB of memory",
+              (unsigned long long)frames, (unsigned long long)(all - frames),
+              used.ru_utime.tv_sec * 1000 + used.ru_utime.tv_usec / 1000,
+              used.ru_stime.tv_sec * 1000 + used.ru_stime.tv_usec / 1000,
+              (unsigned long long)(clock_thread_cpu_ns() / NS_PER_MS),
+              used.ru_maxrss);
+}
+
 static json_t *make_report(struct pager *p, const struct postcopy_result *r)
 {
     json_t *report = with_bytes(p, "resident");
@@ -150,10 +168,7 @@ static json_t *make_report(struct pager *p, const struct postcopy_result *r)
     set_number(report, "near_pages", r->near_pages);
     set_number(report, "filled_pages", r->filled_pages);
     json_object_set_new(report, "blocks", fault_report(&p->blocks, r->blocks));
-    log_debug("%llu bytes of frames, %llu of index and tables were read",
-              (unsigned long long)snapshot_frames_read_bytes(p->frames),
-              (unsigned long long)(snapshot_frames_total_read(p->frames) -
-                                   snapshot_frames_read_bytes(p->frames)));
+    log_cost(p);
     return report;
 }
 

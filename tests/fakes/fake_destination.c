@@ -22,6 +22,9 @@ static bool try_read(struct fake_destination *d, void *data, size_t len)
     while (done < len) {
         ssize_t n = recv(d->fd, (uint8_t *)data + done, len - done, 0);
 
+        /* io_uring finishes work of a thread by interrupting it. */
+        if (n < 0 && errno == EINTR)
+            continue;
         if (n < 0 && errno == EAGAIN)
             refuse("nothing came within 10 s");
         if (n <= 0)
