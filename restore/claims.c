@@ -7,6 +7,7 @@
 #include <fcntl.h>
 
 #include "core/base/channel.h"
+#include "core/host/process.h"
 
 #define LOCKS_FIRST 100
 #define LOCKS_BYTES 200
@@ -72,6 +73,16 @@ static bool socket_path(const char *word, char *ret, size_t max)
     return n > 0;
 }
 
+/* One that was killed keeps its sockets until the last of its threads is gone;
+ * a moment later it would not have answered. */
+static bool is_ending(pid_t pid)
+{
+    struct error ignored = ERROR_INIT;
+    uint64_t ticks;
+
+    return process_start_time(pid, &ticks, &ignored) < 0;
+}
+
 static int check_socket(const char *word, json_t *ret, struct error *err)
 {
     struct error ignored = ERROR_INIT;
@@ -81,7 +92,7 @@ static int check_socket(const char *word, json_t *ret, struct error *err)
 
     if (!listens(word) || !socket_path(word, path, sizeof(path)) ||
         channel_connect(path, &fd, &ignored) < 0 ||
-        channel_peer(fd, &peer, &ignored) < 0)
+        channel_peer(fd, &peer, &ignored) < 0 || is_ending(peer.pid))
         return 0;
     return add(ret, err, "process %d listens at the socket '%s' already",
                (int)peer.pid, path);

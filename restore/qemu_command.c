@@ -187,6 +187,20 @@ static int copy_value(const struct qemu_command_args *args, const char *name,
     return rc;
 }
 
+/* The monitor that an earlier restore of ours gave this VM:
+ * unix:FOLDER/ID-PID.qmp.sock,... */
+static bool is_our_monitor(const char *name, const char *value)
+{
+    const char *slash = value ? strrchr(value, '/') : NULL;
+    size_t digits;
+
+    if (!name || !slash || strcmp(name, "qmp") != 0 ||
+        strspn(slash + 1, "0123456789abcdef") != 16 || slash[17] != '-')
+        return false;
+    digits = strspn(slash + 18, "0123456789");
+    return digits > 0 && strncmp(slash + 18 + digits, ".qmp.sock,", 10) == 0;
+}
+
 /* Copies words[i] and, with it, what must not be looked at by itself; sets
  * *ret_used to the number of words done. */
 static int copy_word(const struct qemu_command_args *args, char *const *words,
@@ -200,6 +214,10 @@ static int copy_word(const struct qemu_command_args *args, char *const *words,
     if (drop) {
         *ret_used = drop->has_value && words[i + 1] ? 2 : 1;
         return *ret_used == 2 ? mark_dropped(args, words[i + 1], err) : 0;
+    }
+    if (!args->given && is_our_monitor(name, words[i + 1])) {
+        *ret_used = 2;
+        return 0;
     }
     rc = check_descriptors(words[i], words[i + 1], err);
     if (rc == 0)

@@ -20,12 +20,13 @@
 #define LOG_AREA "keeper"
 #include "core/base/log.h"
 
-#define END_LIMIT_NS     (5 * NS_PER_SEC)   /* QEMU's end after a failure */
-#define PAUSED_LIMIT_NS  (2 * NS_PER_SEC)   /* postcopy-paused after a loss */
-#define CONNECT_PAUSE_NS (500 * NS_PER_MS)  /* between two attempts */
-#define FIRST_PAUSE_NS   (100 * NS_PER_MS)  /* after a second loss */
-#define LONGEST_PAUSE_NS (5 * NS_PER_SEC)   /* after many */
-#define LOST_MAX         8u                 /* in a row: then it is hopeless */
+#define END_LIMIT_NS     (5 * NS_PER_SEC)  /* QEMU's end after a failure */
+#define PAUSED_LIMIT_NS  (2 * NS_PER_SEC)  /* postcopy-paused after a loss */
+#define CONNECT_PAUSE_NS (500 * NS_PER_MS) /* between two attempts */
+#define FIRST_PAUSE_NS   (100 * NS_PER_MS) /* after a second loss */
+#define LONGEST_PAUSE_NS (5 * NS_PER_SEC)  /* after many */
+#define FAILED_MAX       8u   /* in a row, with a reason: it is hopeless */
+#define KILLED_MAX       100u /* in a row, without a word */
 #define EARLY_LIMIT_NS   (60 * NS_PER_SEC)  /* of silence */
 #define LIMIT_MAX_NS     (600 * NS_PER_SEC) /* of silence, doubled often */
 
@@ -162,7 +163,7 @@ static bool is_hopeless(const struct feeding *f, struct error *why)
         fail(why, ERR_UNSUPPORTED, "its monitor takes no out-of-band commands");
         return true;
     }
-    if (f->lost_in_a_row < LOST_MAX)
+    if (f->lost_in_a_row < (f->pager_error.code ? FAILED_MAX : KILLED_MAX))
         return false;
     if (f->pager_error.code != 0)
         error_copy(why, &f->pager_error);

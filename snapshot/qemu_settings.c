@@ -17,6 +17,8 @@ void qemu_settings_release(struct qemu_settings *s)
 
 int qemu_settings_read_capabilities(struct qemu_settings *s, struct error *err)
 {
+    json_decref(s->capabilities);
+    s->capabilities = NULL;
     return qmp_execute(s->qmp, "query-migrate-capabilities", NULL,
                        &s->capabilities, err);
 }

@@ -28,6 +28,8 @@
 
 /* An orphaned stream fails at its next write, an orphaned background save must
  * write all of the VM's memory first. */
+#define SWITCHED_OFF_NS      (1 * NS_PER_SEC)  /* behind `completed` */
+#define RESTORE_NS           (10 * NS_PER_SEC) /* nobody brings pages */
 #define ORPHAN_STREAM_NS     (5 * NS_PER_SEC)
 #define ORPHAN_BACKGROUND_NS (300 * NS_PER_SEC)
 
@@ -175,14 +177,75 @@ int qemu_source_reason(struct qemu_source *s, char *text, size_t size,
 
 /* What is found. */
 
+static bool is_restore(const char *status)
+{
+    return strncmp(status, "postcopy", 8) == 0;
+}
+
 static int under_way(const char *status, struct error *err)
 {
+    if (is_restore(status)) {
+        fail(err, ERR_UNSUPPORTED,
+             "the VM still lacks pages of the snapshot that it was made of "
+             "(%s)",
+             status);
+        return error_hint(err, strcmp(status, "postcopy-active") == 0
+                                   ? "wait until its restore is complete"
+                                   : "'firn restore --resume' brings them");
+    }
     fail(err, ERR_UNSUPPORTED, "a migration of this VM is under way (%s)",
          status);
-    if (strncmp(status, "postcopy", 8) == 0)
-        return error_hint(err, "wait until its restore is complete");
     return error_hint(err, "wait until it is over; one that nobody owns is "
                            "ended by 'migrate_cancel'");
+}
+
+/* A VM whose restore is under way would be captured without the pages that are
+ * owed to it: they come first. While nobody brings them, only moments are
+ * waited: a new pager may be on its way. */
+static int await_restore(struct qemu_source *s, uint64_t deadline_ns,
+                         struct error *err)
+{
+    uint64_t served_ns = clock_monotonic_ns();
+    bool said = false;
+
+    for (;;) {
+        uint64_t now = clock_monotonic_ns();
+        char status[32];
+        int rc = ask_status(s, status, err);
+
+        if (rc < 0 || !is_restore(status))
+            return rc;
+        if (strcmp(status, "postcopy-active") == 0)
+            served_ns = now;
+        if (now - served_ns >= RESTORE_NS ||
+            (deadline_ns && now >= deadline_ns))
+            return under_way(status, err);
+        if (!said)
+            say(s, "pages are still being brought to the VM; waiting until it "
+                   "has them");
+        said = true;
+        rc = wait_a_moment(s, err);
+        if (rc < 0)
+            return rc;
+    }
+}
+
+/* Whoever restored the VM switches postcopy off when it has all pages: what is
+ * read before that would be put back after the capture. */
+static int read_capabilities(struct qemu_source *s, struct error *err)
+{
+    uint64_t give_up = clock_monotonic_ns() + SWITCHED_OFF_NS;
+
+    for (;;) {
+        int rc = qemu_settings_read_capabilities(&s->settings, err);
+
+        if (rc < 0 || !qemu_settings_is_on(&s->settings, "postcopy-ram") ||
+            clock_monotonic_ns() >= give_up)
+            return rc;
+        rc = wait_a_moment(s, err);
+        if (rc < 0)
+            return rc;
+    }
 }
 
 /* A migration that is under way may be what a killed run left: its stream
@@ -203,7 +266,7 @@ static int await_orphan(struct qemu_source *s, uint64_t deadline_ns,
 
         if (rc < 0 || !migration_is_active(status))
             return rc;
-        if (now - begun >= patience || strncmp(status, "postcopy", 8) == 0 ||
+        if (now - begun >= patience || is_restore(status) ||
             (deadline_ns && now >= deadline_ns))
             return under_way(status, err);
         if (!said && background)
@@ -255,8 +318,10 @@ static int check_blockers(struct qemu_source *s, struct error *err)
 int qemu_source_examine(struct qemu_source *s, uint64_t deadline_ns,
                         struct error *err)
 {
-    int rc = qemu_settings_read_capabilities(&s->settings, err);
+    int rc = await_restore(s, deadline_ns, err);
 
+    if (rc == 0)
+        rc = read_capabilities(s, err);
     if (rc == 0)
         rc = await_orphan(s, deadline_ns, err);
     if (rc == 0)

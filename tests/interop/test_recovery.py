@@ -285,5 +285,69 @@ def test_resume_beside_damage_that_is_still_there_says_so_again():
         taken.expect_good(guest)
 
 
+# A snapshot while pages are owed.
+
+
+def snapshot(taken, guest, *args):
+    return lab.firn("--repo", taken.repo, "--json", "snapshot", "--qmp",
+                    guest.qmp_path, *args, check=False, timeout=120)
+
+
+def snapshot_while_lazy(version):
+    taken = shared(version)
+    run = begin(taken)
+    with taken.back() as guest:
+        assert guest.qmp("query-migrate")["status"] == "postcopy-active"
+        # Not within a moment: refused by name, and the VM goes on.
+        done = snapshot(taken, guest, "--timeout", "1ms")
+        assert done.returncode == 1, done
+        assert "still lacks pages" in done.stdout, done
+        guest.heartbeat_advances()
+        # With patience it comes behind them.
+        done = snapshot(taken, guest)
+        assert done.returncode in (0, 3), done
+        again = json.loads(done.stdout.splitlines()[-1])["id"]
+        assert "waiting" in done.stderr, done
+        out, err = run.communicate(timeout=60)
+        assert run.returncode == 0, (out, err)
+        assert '"resident"' in out, out
+        taken.expect_good(guest, migrated=False)
+    taken.id = again
+    taken.mark = taken.guest.serial_size()
+    taken.restore()
+    with taken.back() as guest:
+        taken.expect_good(guest)
+
+
+def test_a_snapshot_while_pages_are_owed_waits_for_them():
+    for version in VERSIONS:
+        snapshot_while_lazy(version)
+
+
+def test_a_snapshot_of_a_vm_that_nobody_feeds_is_refused():
+    taken = shared()
+    run = begin(taken)
+    taken.wait_process("pager")
+    with taken.back() as guest:
+        guest.qmp("query-status")
+        kill(taken.process("keeper"))
+        kill(taken.process("pager"))
+        run.communicate(timeout=20)
+        try:
+            guest.qmp("query-status")
+        except lab.Timeout:
+            raise lab.Skip("QEMU's main loop waits for a page") from None
+        done = snapshot(taken, guest, "--timeout", "2s")
+        assert done.returncode in (1, 20), done
+        if done.returncode == 1:
+            assert "lacks pages" in done.stdout, done
+            assert "--resume" in done.stdout, done
+        listed = lab.firn_json("--repo", taken.repo, "--json", "list")
+        assert len(listed) == 1, listed
+        if done.returncode == 1:
+            taken.restore("--resume")
+            taken.expect_good(guest)
+
+
 if __name__ == "__main__":
     lab.main(globals())

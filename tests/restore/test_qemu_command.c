@@ -66,6 +66,8 @@ static void what_belonged_to_the_first_run_is_dropped(void **state)
         "-daemonize",       "-S",
         "--incoming defer", "--S",
         "--daemonize",
+        /* Ours, of an earlier restore. */
+        "-qmp unix:/run/firn/0123456789abcdef-77.qmp.sock,server=on,wait=off",
     };
 
     for (size_t i = 0; i < ARRAY_LEN(dropped); i++) {

@@ -746,13 +746,26 @@ static void a_vm_left_by_a_migration_is_refused(void **state)
     assert_untouched(f);
 }
 
-static void a_restore_that_goes_on_is_not_disturbed(void **state)
+static void a_restore_that_goes_on_is_waited_for(void **state)
+{
+    struct fixture *f = *state;
+
+    f->q.orphan_status = "postcopy-active";
+    f->q.orphan_asks = 3;
+    assert_ok(run(f), &f->err);
+
+    assert_non_null(strstr(f->notes, "waiting until it has them"));
+    assert_int_equal(fake_store.commits, 1);
+}
+
+static void a_restore_that_takes_too_long_is_not_disturbed(void **state)
 {
     struct fixture *f = *state;
 
     f->q.orphan_status = "postcopy-active";
     f->q.orphan_asks = 1000000;
-    assert_error(run(f), &f->err, ERR_UNSUPPORTED, "under way");
+    f->args.timeout_ms = 1;
+    assert_error(run(f), &f->err, ERR_UNSUPPORTED, "still lacks pages");
 
     assert_non_null(strstr(f->err.hint, "restore is complete"));
     assert_untouched(f);
@@ -984,7 +997,8 @@ int main(void)
         TEST(a_device_that_blocks_migration_is_named),
         TEST(tls_is_refused),
         TEST(a_vm_left_by_a_migration_is_refused),
-        TEST(a_restore_that_goes_on_is_not_disturbed),
+        TEST(a_restore_that_goes_on_is_waited_for),
+        TEST(a_restore_that_takes_too_long_is_not_disturbed),
         TEST(an_orphaned_stream_is_waited_for),
         TEST(an_orphaned_background_save_is_waited_for_with_a_word),
         TEST(waiting_for_an_orphan_ends_with_the_time_limit),
