@@ -24,6 +24,7 @@
 #include "core/qmp/vm_facts.h"
 #include "restore/claims.h"
 #include "restore/generation_id.h"
+#include "restore/plugged_memory.h"
 #include "restore/qemu_command.h"
 #include "restore/runtime_folder.h"
 
@@ -114,6 +115,7 @@ static int check_claims(struct keeper *k, const struct qemu_command *command,
 static int build_command(struct keeper *k, const char *qmp_path,
                          struct qemu_command *ret, struct error *err)
 {
+    cleanup_json json_t *plugged = NULL;
     char guid[GENERATION_ID_LEN + 1];
     struct qemu_command_args args = {
         .recorded = json_path(k->facts, "process.argv"),
@@ -129,6 +131,13 @@ static int build_command(struct keeper *k, const char *qmp_path,
         return rc;
     if (k->args->new_identity)
         args.generation_id = guid;
+    /* A given command line says itself what it has. */
+    if (!k->args->command) {
+        rc = plugged_memory_arguments(k->facts, k->lists.notes, &plugged, err);
+        if (rc < 0)
+            return rc;
+        args.more = plugged;
+    }
     rc = qemu_command_build(&args, ret, err);
     if (rc == 0 && k->args->new_identity)
         note_identity(k, ret, guid);
