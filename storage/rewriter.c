@@ -1,7 +1,8 @@
 /*
  * rewriter.c - content is moved by its hash, segments by their places.
  *
- * The same content is stored once, also when two old packs had it. A segment is
+ * The same content is stored once, also when two old packs had it: found by its
+ * hash, then compared. A segment is
  * made anew from its old bytes whenever it is asked for, so nothing but the
  * places of moved pages is kept in memory.
  */
@@ -293,14 +294,32 @@ static int make_room(struct rewriter *w, struct filling *f, enum pack_kind kind,
     return 0;
 }
 
+/* The packs may be of several VMs, and a hash is no proof between them. */
+static int is_stored(struct rewriter *w, const uint8_t *page,
+                     struct page_hash hash, struct dedup_place *ret,
+                     bool *ret_is, struct error *err)
+{
+    uint8_t stored[PAGE_BYTES];
+    int rc;
+
+    *ret_is = false;
+    if (!dedup_find(&w->known, hash, ret))
+        return 0;
+    rc = pack_writer_read_page(w->products[ret->pack].writer, ret->item, stored,
+                               err);
+    *ret_is = rc == 0 && memcmp(stored, page, PAGE_BYTES) == 0;
+    return rc;
+}
+
 static int store_page(struct rewriter *w, const uint8_t *page,
                       struct dedup_place *ret, struct error *err)
 {
     struct page_hash hash = page_hash_of(w->key, page, PAGE_BYTES);
-    int rc;
+    bool stored;
+    int rc = is_stored(w, page, hash, ret, &stored, err);
 
-    if (dedup_find(&w->known, hash, ret))
-        return 0;
+    if (rc < 0 || stored)
+        return rc;
     rc = make_room(w, &w->pages, PACK_PAGES, PAGE_WORST, err);
     if (rc < 0)
         return rc;

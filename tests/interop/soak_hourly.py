@@ -24,6 +24,7 @@ def capture(repo, guest, hour):
                           time.gmtime(FIRST + hour * 3600))
     return lab.firn_json("--repo", repo, "--json", "snapshot", "--qmp",
                          guest.qmp_path, "--name", "vm1", "--time", stamp,
+                         "--max-downtime", "10s",
                          timeout=300)[-1]
 
 

@@ -308,7 +308,8 @@ static void many_packs_are_written_again_in_batches(void **state)
 
     for (size_t i = 0; i < ARRAY_LEN(one); i++) {
         for (pgno_t p = 0; p < 20; p++)
-            sample_page_fill(f->vm.memory[0] + (i * 10 + p) * PAGE_BYTES,
+            sample_page_fill(f->vm.memory[0] +
+                                 (i % 4 * 512 + i / 4 * 10 + p) * PAGE_BYTES,
                              30000 * (i + 1) + p);
         one[i] = fixture_capture(f);
     }
