@@ -45,6 +45,7 @@ struct multifd_receiver {
     uint64_t hello_deadline_ns;
     const struct ramblock_list *blocks;
     bool cancelled;
+    bool failed; /* a channel, which is about to tell why */
 
     /* counters and flags: written by the channels, read by anybody */
     _Atomic uint64_t n_bytes;
@@ -90,6 +91,16 @@ void multifd_receiver_free(struct multifd_receiver *m)
 
 /* Reading. */
 
+/* Unless it is QEMU's answer to what we closed ourselves. */
+static void note_cut(struct channel *c)
+{
+    struct multifd_receiver *m = c->owner;
+    LOCK_SCOPE(&m->lock);
+
+    if (!m->cancelled && !m->failed && !stopper_pulled(m->args.stop))
+        m->cut = true;
+}
+
 /* Any number of bytes; *ret_n is less only at the end of the channel. */
 static int read_bytes(struct channel *c, void *data, size_t len,
                       uint64_t deadline_ns, size_t *ret_n, struct error *err)
@@ -119,7 +130,7 @@ static int read_whole(struct channel *c, void *data, size_t len,
 
     if (rc < 0 || n == len)
         return rc;
-    c->owner->cut = true;
+    note_cut(c);
     return fail(err, ERR_PROTOCOL, "the channel ends %zu bytes too early",
                 len - n);
 }
@@ -295,7 +306,7 @@ static int read_header(struct channel *c, bool *ret_any, struct error *err)
     *ret_any = n > 0;
     if (rc < 0 || n == 0 || n == sizeof(c->header))
         return rc;
-    c->owner->cut = true;
+    note_cut(c);
     return fail(err, ERR_PROTOCOL, "the channel ends within a packet's header");
 }
 
@@ -326,12 +337,15 @@ static int receive_packets(struct channel *c, struct error *err)
     return rc;
 }
 
-static void end_channel(struct channel *c)
+/* QEMU closes all when one is closed too early; said first, so that nobody
+ * takes that for QEMU's own doing. */
+static void end_channel(struct channel *c, bool failed)
 {
     struct multifd_receiver *m = c->owner;
     LOCK_SCOPE(&m->lock);
 
     sync_points_end(&m->sync, c->number);
+    m->failed = m->failed || failed;
     if (m->fds[c->slot] >= 0)
         close(m->fds[c->slot]);
     m->fds[c->slot] = -1;
@@ -351,7 +365,7 @@ static int channel_main(void *arg, struct error *err)
         rc = page_writer_cancelled(err);
     if (rc == 0)
         rc = receive_packets(c, err);
-    end_channel(c);
+    end_channel(c, rc < 0);
     snapshot_writer_spent(c->owner->args.store, CPU_RECEIVE,
                           clock_thread_cpu_ns());
     log_debug("channel %u: %lu bytes, %lu sync points", c->number, c->offset,
@@ -420,9 +434,12 @@ int multifd_receiver_await(struct multifd_receiver *m, uint64_t deadline_ns,
     LOCK_SCOPE(&m->lock);
 
     while (!complete) {
-        int rc = m->cancelled ? page_writer_cancelled(err)
-                              : sync_points_check(&m->sync, &complete, err);
+        int rc = 0;
 
+        if (m->cancelled)
+            rc = page_writer_cancelled(err);
+        else if (!m->failed)
+            rc = sync_points_check(&m->sync, &complete, err);
         if (rc < 0 || complete)
             return rc;
         if (!condition_wait_until(&m->changed, &m->lock, deadline_ns))
@@ -446,6 +463,13 @@ void multifd_receiver_finish(struct multifd_receiver *m)
 uint64_t multifd_receiver_bytes(struct multifd_receiver *m)
 {
     return m->n_bytes;
+}
+
+bool multifd_receiver_cancelled(struct multifd_receiver *m)
+{
+    LOCK_SCOPE(&m->lock);
+
+    return m->cancelled || m->failed;
 }
 
 bool multifd_receiver_cut(struct multifd_receiver *m)

@@ -61,7 +61,10 @@ void multifd_receiver_finish(struct multifd_receiver *m);
 
 /* Any thread. */
 uint64_t multifd_receiver_bytes(struct multifd_receiver *m);
-/* QEMU closed a channel within a packet. */
+/* A channel failed, or cancel() was called: what QEMU closes now it closes
+ * because of us. */
+bool multifd_receiver_cancelled(struct multifd_receiver *m);
+/* QEMU closed a channel within a packet, and by itself. */
 bool multifd_receiver_cut(struct multifd_receiver *m);
 
 DEFINE_CLEANUP(multifd_receiver, struct multifd_receiver *,

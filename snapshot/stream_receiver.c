@@ -57,6 +57,13 @@ struct stream_receiver {
     _Atomic bool spool_done;
 };
 
+/* QEMU closed, and not because we did. */
+static void note_cut(struct stream_receiver *r)
+{
+    r->cut = !stopper_pulled(r->args.stop) &&
+             !(r->args.multifd && multifd_receiver_cancelled(r->args.multifd));
+}
+
 /* What the decoder tells. */
 
 static int on_command(void *arg, uint16_t command, const uint8_t *body,
@@ -78,7 +85,7 @@ static int on_command(void *arg, uint16_t command, const uint8_t *body,
         rc =
             channel_write(r->fd, answer.data, answer.len, r->args.stop, 0, err);
     if (rc == ERR_PEER)
-        r->cut = true;
+        note_cut(r);
     return rc;
 }
 
@@ -311,7 +318,8 @@ static int receive_stream(struct stream_receiver *r, struct error *err)
                           err);
         if (rc == 0 && n == 0) {
             rc = stream_decoder_finish(r->decoder, err);
-            r->cut = rc < 0;
+            if (rc < 0)
+                note_cut(r);
             return rc < 0 ? rc : end_stream(r, err);
         }
         if (rc == 0)
@@ -405,6 +413,8 @@ int stream_receiver_main(void *arg, struct error *err)
     /* In this order: who sees QEMU fail because of our close knows whose
      * fault it is. */
     stopper_pull(&r->over, ERR_CANCELLED);
+    if (rc < 0 && r->args.multifd)
+        multifd_receiver_cancel(r->args.multifd);
     disconnect(r);
     return rc;
 }
