@@ -83,7 +83,10 @@ class FirnRestore:
         """Until all pages are there. Refused: not with these options."""
         status = self.process.wait(timeout)
         self._reader.join()
-        errors = self.process.stderr.read()
+        if not self.process.stderr.closed:
+            self.errors = self.process.stderr.read()
+            self.process.stderr.close()
+        errors = self.errors
         if status == 2:
             raise Refused(errors.strip() or str(self.said.get("error")))
         assert status == 0, (status, errors, self.said)

@@ -36,11 +36,13 @@ def say(text):
     print(text, flush=True)
 
 
-def answers(vm, begin):
-    """What the guest does as soon as it runs: its working set, then all."""
+def answers(vm, begin, filled=lambda: None):
+    """What the guest does as soon as it runs: it touches its working set and,
+    when `filled` returns, all its memory."""
     beat = vm.wait_beat(begin)
     vm.beats.send("touch")
     touched, working = vm.beats.wait_line("TOUCHED", beat.t, 120)
+    filled()
     vm.beats.send("scan")
     scanned, whole = vm.beats.wait_line("TOUCHED", touched, 300)
     return {
@@ -82,10 +84,8 @@ class Bench:
             restore = images.start_firn(peer)
             if peer == "firn-eager" or not self._starts(restore):
                 restore.wait()
-            row = answers(vm, restore.begin)
-            restore.wait()
+            row = answers(vm, restore.begin, restore.wait)
             row.update(firn_figures(restore))
-            row["full_s"] = max(row["full_s"], row["resident_s"])
             return row
         finally:
             try:
@@ -168,8 +168,7 @@ def postcopy_once(source):
         source.prepare("postcopy-ram", max_bandwidth=0, downtime_limit=300)
         source.qmp("migrate", uri=f"unix:{target.dir}/incoming")
         source.qmp("migrate-start-postcopy")
-        row = answers(target, begin)
-        source.wait_migration()
+        row = answers(target, begin, source.wait_migration)
         told = target.qmp("query-migrate")
         row["blocktime_ms"] = told.get("postcopy-blocktime")
         return row
@@ -200,8 +199,7 @@ def faults(runs):
                     for name in measure.files_below(f"{where}/repo/hints"):
                         os.unlink(name)
                     restore = FirnRestore(f"{where}/repo")
-                    row = answers(mine, restore.begin)
-                    restore.wait()
+                    row = answers(mine, restore.begin, restore.wait)
                     row.update(firn_figures(restore))
                     mine.connect()
                     mine.kill()
@@ -230,8 +228,7 @@ def big(runs):
         for size, vm in guests.items():
             try:
                 restore = FirnRestore(f"{places[size]}/repo")
-                row = answers(vm, restore.begin)
-                restore.wait()
+                row = answers(vm, restore.begin, restore.wait)
             finally:
                 vm.connect()
                 vm.kill()
