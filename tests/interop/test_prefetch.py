@@ -127,11 +127,19 @@ def test_a_bound_is_held_and_used():
     assert took >= 2000, (running, resident)
 
 
-def test_each_frame_is_read_about_once():
+def test_each_frame_is_read_once():
+    """Of a VM that stands still: what a fault reads ahead of its turn may be
+    read again, and how many there are is a matter of time."""
     t = restored.Taken(kernel_args="firn.mb=160 firn.rate=500 firn.hb=20",
-                       mem=320)
-    _, resident = restore(t, "--prefetch", "off")
-    assert resident["read_bytes"] <= 1.15 * resident["image_bytes"], resident
+                       mem=320, paused=True)
+    for args in ((), ("--eager",)):
+        resident = t.restore(*args)["resident"]
+        with t.back() as guest:
+            guest.cont()
+            t.expect_good(guest)
+        t.mark = t.guest.serial_size()
+        assert resident["read_bytes"] <= 1.05 * resident["image_bytes"], \
+            (args, resident)
 
 
 def test_faults_are_told_by_block_and_shown():
