@@ -1,12 +1,9 @@
 /*
  * page_stock.c - one thread: choose, read, decompress, lay out.
  *
- * The fill works by windows of the index: the places of some data pages, in the
- * order of the guest, are sorted by pack and frame and handed to the frame
- * reader piece by piece, each piece cut where a frame ends. A window is large,
- * since a frame that is shared by pages of two windows is read twice. Pages
- * that share a place within a piece are decompressed into one place and sent
- * from there.
+ * The fill takes pieces of a sorted window of the index (page_window.c), each
+ * of whole frames. Pages that share a place within a piece are decompressed
+ * into one place and sent from there.
  *
  * A unit of several pages (a huge host page) is brought whole: QEMU places it
  * in one piece. These come behind the others, in the guest's order.
@@ -14,21 +11,20 @@
 #include "restore/page_stock.h"
 
 #include "core/base/bitmap.h"
-#include "core/base/clock.h"
 #include "core/base/lock.h"
 #include "core/base/worker.h"
+#include "restore/page_window.h"
 
 #define LOG_AREA "stock"
 #include "core/base/log.h"
 
-#define PIECE_PAGES  128u /* 512 KiB: what the caches of a core hold */
-#define DEPTH        16u
-#define BATCHES      8u
-#define RESERVED     2u /* of these, never for the fill */
-#define NEAR_MAX     64u
-#define NEAR_PAGES   32u /* around a fault, aligned: 128 KiB of the guest */
-#define NEAR_FRAMES  8u  /* and no farther from its frame in the pack */
-#define WINDOW_PAGES (1u << 20) /* 4 GiB of pages, 32 MiB of entries */
+#define PIECE_PAGES 128u /* 512 KiB: what the caches of a core hold */
+#define DEPTH       16u
+#define BATCHES     8u
+#define RESERVED    2u /* of these, never for the fill */
+#define NEAR_MAX    64u
+#define NEAR_PAGES  32u /* around a fault, aligned: 128 KiB of the guest */
+#define NEAR_FRAMES 8u  /* and no farther from its frame in the pack */
 
 struct batch {
     struct stock_batch shown; /* first: give() gets its address */
@@ -40,13 +36,6 @@ struct batch {
 struct batch_list {
     struct batch *head;
     struct batch **tail;
-};
-
-/* A data page of the window. */
-struct entry {
-    struct page_place place;
-    uint32_t block;
-    pgno_t pgno;
 };
 
 struct position {
@@ -67,10 +56,8 @@ struct page_stock {
     struct frame_reader *reader;
     enum phase phase;
     struct bitmap *brought; /* of each block: a bit a unit, sent or not */
-    struct entry *window;
-    size_t n_window;
-    size_t at;           /* in the window */
-    uint32_t next_block; /* where the next window begins */
+    struct page_window window;
+    uint32_t next_block; /* of huge units */
     pgno_t next_pgno;
     size_t next_sample; /* group */
     struct frame_want *wants;
@@ -490,86 +477,15 @@ static int bring_near(struct page_stock *s, const struct position *at,
 
 /* ---- The rest ---- */
 
-static int compare_entries(const void *a, const void *b)
-{
-    const struct entry *x = a;
-    const struct entry *y = b;
-
-    if (x->place.pack != y->place.pack)
-        return x->place.pack < y->place.pack ? -1 : 1;
-    if (x->place.frame != y->place.frame)
-        return x->place.frame < y->place.frame ? -1 : 1;
-    if (x->place.slot != y->place.slot)
-        return x->place.slot < y->place.slot ? -1 : 1;
-    return x->pgno < y->pgno ? -1 : x->pgno > y->pgno;
-}
-
-/* The next data page of the guest that a window may hold. What the index does
- * not tell is stepped over: the one who counts finds it and says so. */
-static bool next_entry(struct page_stock *s, struct entry *ret)
-{
-    while (s->next_block < s->blocks->n) {
-        uint32_t block = s->next_block;
-        pgno_t pages = ramblock_pages(&s->blocks->blocks[block]);
-        struct error why = ERROR_INIT;
-        pgno_t pgno = pages;
-
-        if (is_single(s, block) &&
-            snapshot_frames_next_data(s->args.frames, block, s->next_pgno,
-                                      &pgno, &why) < 0) {
-            log_debug("left to others: %s", why.message);
-            s->next_pgno += 512 - s->next_pgno % 512;
-            if (s->next_pgno < pages)
-                continue;
-            pgno = pages;
-        }
-        if (pgno >= pages) {
-            s->next_block++;
-            s->next_pgno = 0;
-            continue;
-        }
-        s->next_pgno = pgno + 1;
-        *ret = (struct entry){.block = block, .pgno = pgno};
-        if (snapshot_frames_locate(s->args.frames, block, pgno, &ret->place,
-                                   &why) == 0)
-            return true;
-    }
-    return false;
-}
-
-static int load_window(struct page_stock *s, struct error *err)
-{
-    uint64_t begun_ns;
-
-    if (!s->window)
-        s->window = malloc(WINDOW_PAGES * sizeof(*s->window));
-    if (!s->window)
-        return fail_nomem(err);
-    s->at = 0;
-    s->n_window = 0;
-    begun_ns = clock_monotonic_ns();
-    while (s->n_window < WINDOW_PAGES && next_entry(s, &s->window[s->n_window]))
-        s->n_window++;
-    qsort(s->window, s->n_window, sizeof(*s->window), compare_entries);
-    log_debug("%zu places found and sorted in %llu us", s->n_window,
-              (unsigned long long)(clock_monotonic_ns() - begun_ns) / 1000);
-    return 0;
-}
-
-/* Pages of the window from `at` on, up to the last whole frame that fits. */
+/* Pages of the window, of whole frames. */
 static void want_piece(struct page_stock *s)
 {
-    size_t end = MIN(s->at + s->piece_pages, s->n_window);
+    struct page_window *w = &s->window;
+    size_t at = w->at;
+    size_t end = page_window_take(w, s->piece_pages);
 
-    while (end < s->n_window && end > s->at + 1 &&
-           s->window[end].place.pack == s->window[end - 1].place.pack &&
-           s->window[end].place.frame == s->window[end - 1].place.frame)
-        end--;
-    /* One frame alone is more than a piece: it is read more than once. */
-    if (end == s->at + 1)
-        end = MIN(s->at + s->piece_pages, s->n_window);
-    for (; s->at < end; s->at++) {
-        const struct entry *e = &s->window[s->at];
+    for (; at < end; at++) {
+        const struct window_entry *e = &w->entries[at];
 
         if (!is_taken(s, e->block, e->pgno) && !is_sample(s, e->block, e->pgno))
             want(s, e->block, e->pgno, &e->place);
@@ -580,14 +496,12 @@ static int fill_piece(struct page_stock *s, struct error *err)
 {
     int rc = 0;
 
-    if (s->at == s->n_window)
-        rc = load_window(s, err);
+    if (s->window.at == s->window.n)
+        rc = page_window_load(&s->window, err);
     if (rc < 0)
         return rc;
-    if (s->n_window == 0) {
+    if (s->window.n == 0) {
         s->phase = PHASE_HUGE;
-        s->next_block = 0;
-        s->next_pgno = 0;
         return 0;
     }
     if (!begin_batch(s, PAGE_TURN_FILL))
@@ -768,6 +682,8 @@ int page_stock_new(const struct page_stock_args *args, struct page_stock **ret,
         return fail_nomem(err);
     s->args = *args;
     s->blocks = snapshot_frames_blocks(args->frames);
+    s->window.frames = args->frames;
+    s->window.queue = args->queue;
     s->piece_pages = PIECE_PAGES;
     lock_init(&s->lock);
     condition_init(&s->given);
@@ -806,7 +722,7 @@ void page_stock_free(struct page_stock *s)
     for (uint32_t i = 0; s->brought && i < s->blocks->n; i++)
         bitmap_release(&s->brought[i]);
     free(s->brought);
-    free(s->window);
+    page_window_release(&s->window);
     free(s->wants);
     condition_release(&s->given);
     lock_release(&s->lock);
