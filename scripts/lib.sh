@@ -16,7 +16,7 @@ FIRN_PACKAGES=(
     liburing-dev libzstd-dev libxxhash-dev libsqlite3-dev libcmocka-dev
     libjansson-dev zlib1g-dev
     qemu-system-x86 qemu-utils busybox-static cpio
-    python3 socat zstd gzip git ca-certificates groff-base
+    python3 socat zstd gzip git ca-certificates groff-base systemd
 )
 
 # A message to the person who started the script.
