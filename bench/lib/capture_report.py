@@ -76,6 +76,8 @@ def _shows(f, size, dest):
         ratio_row("guest speed meanwhile",
                   100 * f.median(size, dest, "firn", "speed"), 60, most=False,
                   unit=" %"),
+        ratio_row("greatest stage of its CPU but compression",
+                  _greatest_stage(f, size, dest), 25, unit=" %"),
         ratio_row("peak memory", f.median(size, dest, "firn", "peak_mib"), 256,
                   unit=" MiB"),
     ]
@@ -86,6 +88,16 @@ def _second_bytes(f, size, dest):
     ratios = [r["stored_mb"] / r["floor_mb"] for r in f.rows
               if r.get("floor_mb") and (r["size"], r["dest"]) == (size, dest)]
     return median(ratios)
+
+
+def _greatest_stage(f, size, dest):
+    parts = []
+    for told in f.of(size, dest, "firn", "firn"):
+        stages = (told or {}).get("cpu_ms")
+        if stages:
+            parts.append(100 * max(v for k, v in stages.items()
+                                   if k != "compress") / sum(stages.values()))
+    return median(parts)
 
 
 def _growth(f):

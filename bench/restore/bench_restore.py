@@ -116,12 +116,14 @@ class Bench:
             self.refused[peer] = str(why)
             say(f"{peer}: refused: {why}")
             return
-        if cache == "cold" or self.args.cache == ["warm"]:
-            measure.drop_from_cache(images.of(peer))
+        measure.drop_from_cache(images.of(peer))
         row.update(size=size, cache=cache, peer=peer, run=run)
         row["read_mb"] = (row["firn"]["read_bytes"] or 0) / 1e6 if (
             peer in FIRN) else measure.allocated(images.of(peer)) / 1e6
         self.rows.append(row)
+        if self.args.json:
+            with open(self.args.json, "w") as f:
+                json.dump({"rows": self.rows, "refused": self.refused}, f)
         say(f"{size} GiB {cache} run {run + 1} {peer}: first"
             f" {row['first_s']:.3f} s, responsive {row['responsive_s']:.3f} s,"
             f" full {row['full_s']:.2f} s, {row['touch_faults']} faults in the"
