@@ -97,7 +97,7 @@ def expect_clean(repo, data=True):
     assert report["unreferenced_packs"] == 0, report
     known = {"config"}
     for snap in listed(repo):
-        known.add(f"snapshots/{snap}")
+        known |= {f"snapshots/{snap}", f"hints/{snap}"}
         shown = lab.firn_json("--repo", repo, "--json", "show", snap)[0]
         known |= {f"packs/{p['id'][:2]}/{p['id']}" for p in shown["packs"]}
     found = {os.path.relpath(os.path.join(folder, name), repo)

@@ -41,13 +41,14 @@ def cost_alone(repo):
 
 def test_space_and_time_follow_what_is_kept():
     repo = keeping.new_repository()
-    took = []
+    took, cpu = [], []
     with lab.Guest("10.0", mem=256, name="vm1", kernel_args="firn.mb=64"
                    " firn.rate=300 firn.verify=0") as guest:
         guest.wait_heartbeat(3, timeout=300)
         for hour in range(HOURS):
             taken = capture(repo, guest, hour)
             took.append(taken["duration_ms"])
+            cpu.append(sum(taken["cpu_ms"].values()))
             if hour % 6 == 5 or hour == HOURS - 1:
                 lab.firn("--repo", repo, "-q", "forget", "--vm", "vm1",
                          *POLICY, "--prune", timeout=600)
@@ -71,7 +72,9 @@ def test_space_and_time_follow_what_is_kept():
     # 24 hours, and of the days before them each the newest.
     assert min(HOURS, 24) <= len(kept) <= 31, kept
     keeping.say(f"{HOURS} captures, {len(kept)} kept, {used >> 10} KiB;"
-                f" the 5th took {early} ms, the last {late} ms;"
+                f" the 5th took {early} ms, the last {late} ms (of the"
+                f" processor {statistics.median(cpu[2:8]):.0f} and"
+                f" {statistics.median(cpu[-6:]):.0f});"
                 f" {chosen} came back with {good}")
     need = cost_alone(repo)
     keeping.say(f"alone the kept ones cost {need >> 10} KiB:"
