@@ -4,7 +4,8 @@
     make_pages.py ROOT FOLDER COMMAND...
 
 firn.1 says everything about a command once; its section `.Ss firn NAME` becomes
-the page firn-NAME(1), named by the summary in cli/cmd_NAME.c.
+the page firn-NAME(1), named by the summary in cli/cmd_NAME.c or
+cli/NAME/cmd_NAME.c.
 """
 import os
 import re
@@ -43,7 +44,10 @@ wrong.
 
 def summary(root, name):
     """What `.summary` of the command says, its string literals joined."""
-    with open(f"{root}/cli/cmd_{name}.c", encoding="utf-8") as f:
+    path = f"{root}/cli/{name}/cmd_{name}.c"
+    if not os.path.exists(path):
+        path = f"{root}/cli/cmd_{name}.c"
+    with open(path, encoding="utf-8") as f:
         text = re.search(r'\.summary =\s*((?:"(?:[^"\\]|\\.)*"\s*)+)',
                          f.read()).group(1)
     return "".join(re.findall(r'"((?:[^"\\]|\\.)*)"', text))
