@@ -2,6 +2,10 @@
 
 #include "core/base/clock.h"
 
+#define REST_NS      (2 * NS_PER_MS)
+#define REST_MOST_NS (1 * NS_PER_SEC)
+#define REST_SHARE   4u /* one part of so many */
+
 void fill_pace_init(struct fill_pace *p, uint64_t max_bytes_per_s)
 {
     *p = (struct fill_pace){.max_bytes_per_s = max_bytes_per_s};
@@ -10,6 +14,8 @@ void fill_pace_init(struct fill_pace *p, uint64_t max_bytes_per_s)
 
 void fill_pace_begin(struct fill_pace *p, uint64_t settle_ns, uint64_t now_ns)
 {
+    p->rest_left_ns = REST_MOST_NS;
+    p->rest_seen_ns = now_ns;
     if (settle_ns)
         p->settle_by_ns = now_ns + settle_ns - settle_ns / 10;
 }
@@ -39,4 +45,21 @@ void fill_pace_sent(struct fill_pace *p, uint64_t bytes, bool urgent,
         token_bucket_take_urgent(&p->bucket, bytes, now_ns);
     else
         p->due_ns = now_ns + token_bucket_take(&p->bucket, bytes, now_ns);
+}
+
+void fill_pace_asked(struct fill_pace *p, uint64_t now_ns)
+{
+    uint64_t more;
+
+    /* A bound makes it gentle enough, and needs the time. */
+    if (p->settle_by_ns || now_ns < p->rest_seen_ns)
+        return;
+    p->rest_left_ns += (now_ns - p->rest_seen_ns) / REST_SHARE;
+    p->rest_left_ns = MIN(p->rest_left_ns, REST_MOST_NS);
+    p->rest_seen_ns = now_ns;
+    more = now_ns + REST_NS - MAX(now_ns, p->rest_until_ns);
+    if (more > p->rest_left_ns)
+        return;
+    p->rest_left_ns -= more;
+    p->rest_until_ns = now_ns + REST_NS;
 }

@@ -7,7 +7,8 @@
  *   prefetch  from the stock, and before the devices are loaded: what loading
  *             them touches is among the hints
  *   near      from the stock
- *   fill      from the stock; without one, from the source, page by page
+ *   fill      from the stock, and not right behind a request (fill_pace.h);
+ *             without a stock, from the source, page by page
  *   count     once the stock is through, one pass over the index. It sends what
  *             was left over (by damage, by an error of the stock), and counts
  *
@@ -37,6 +38,7 @@ struct page_feed {
     struct page_sender *sender;
     struct page_stock *stock; /* NULL: none */
     struct fill_pace pace;
+    uint64_t due_ns; /* a step may find more then; 0: not by itself */
     uint32_t max_unit_pages;
     uint64_t total_bytes; /* with content, about */
     bool loaded;
@@ -249,6 +251,7 @@ int page_feed_ask(struct page_feed *f, const char *idstr, uint64_t start,
 
     if (rc == 0)
         remember(f, idstr, start / PAGE_BYTES);
+    fill_pace_asked(&f->pace, now_ns);
     return rc;
 }
 
@@ -428,6 +431,14 @@ static int send_brought(struct page_feed *f, enum page_turn turn,
     return rc;
 }
 
+static bool fill_rests(struct page_feed *f)
+{
+    if (clock_monotonic_ns() >= f->pace.rest_until_ns)
+        return false;
+    f->due_ns = f->pace.rest_until_ns;
+    return true;
+}
+
 static int step_stock(struct page_feed *f, bool *ret_any, struct error *err)
 {
     static const enum page_turn turns[] = {PAGE_TURN_PREFETCH, PAGE_TURN_NEAR,
@@ -435,6 +446,8 @@ static int step_stock(struct page_feed *f, bool *ret_any, struct error *err)
 
     for (size_t i = 0; i < ARRAY_LEN(turns); i++) {
         if (!f->loaded && turns[i] != PAGE_TURN_PREFETCH)
+            break;
+        if (turns[i] == PAGE_TURN_FILL && fill_rests(f))
             break;
         if (batch_of(f, turns[i])) {
             *ret_any = true;
@@ -463,9 +476,12 @@ int page_feed_step(struct page_feed *f, bool *ret_any, struct error *err)
     int rc;
 
     *ret_any = false;
+    f->due_ns = 0;
     if (!page_queue_has_urgent(f->queue)) {
-        if (clock_monotonic_ns() < f->pace.due_ns)
+        if (clock_monotonic_ns() < f->pace.due_ns) {
+            f->due_ns = f->pace.due_ns;
             return 0;
+        }
         may_count(f);
     }
     rc = page_queue_next(f->queue, &unit, err);
@@ -481,7 +497,7 @@ int page_feed_step(struct page_feed *f, bool *ret_any, struct error *err)
 
 uint64_t page_feed_due_ns(const struct page_feed *f)
 {
-    return f->pace.due_ns > clock_monotonic_ns() ? f->pace.due_ns : 0;
+    return f->due_ns;
 }
 
 bool page_feed_is_ahead(const struct page_feed *f)

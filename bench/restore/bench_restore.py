@@ -61,7 +61,7 @@ def firn_figures(restore):
     return {
         "firn": {k: told.get(k) for k in (
             "faults", "fault_p50_us", "fault_p99_us", "prefetched_pages",
-            "read_bytes", "elapsed_ms")},
+            "near_pages", "filled_pages", "read_bytes", "elapsed_ms")},
         "resident_s": told["elapsed_ms"] / 1000 if told else float("nan"),
         "peak_mib": restore.peak_mib,
     }
