@@ -33,13 +33,14 @@ static void look_at_rounds(struct precopy_watch *w, uint64_t bytes,
                            uint64_t now_ns)
 {
     const struct convergence *c = &w->convergence;
+    unsigned known = c->n_rounds;
 
     if (w->source->rounds <= w->rounds_seen)
         return;
     w->rounds_seen = w->source->rounds;
     convergence_round(&w->convergence, bytes, now_ns);
     w->ask_soon = true;
-    if (c->n_rounds > 0)
+    if (c->n_rounds > known)
         log_info("round %u: %" PRIu64 " KiB in %" PRIu64
                  " ms; the guest writes %" PRIu64 " KiB/s, held back %u %%",
                  c->n_rounds, c->last_round_bytes >> 10,

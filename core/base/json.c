@@ -25,10 +25,12 @@ static int append_text(const char *text, size_t len, void *arg)
     return buf_append(arg, text, len, &ignored) < 0 ? -1 : 0;
 }
 
+/* 12 digits: 53.39 is printed as such, not as 53.390000000000001. */
 int json_print(const json_t *value, struct buf *ret, struct error *err)
 {
     if (json_dump_callback(value, append_text, ret,
-                           JSON_COMPACT | JSON_ENCODE_ANY) < 0)
+                           JSON_COMPACT | JSON_ENCODE_ANY |
+                               JSON_REAL_PRECISION(12)) < 0)
         return fail_nomem(err);
     return 0;
 }
