@@ -129,6 +129,22 @@ int frame_codec_decompress(struct frame_codec *c, const void *src, size_t len,
     return 0;
 }
 
+int frame_codec_expect(const void *src, size_t len, uint64_t raw_len,
+                       struct error *err)
+{
+    unsigned long long n = ZSTD_getFrameContentSize(src, len);
+
+    /* Both are huge numbers, which `raw_len` might be as well. */
+    if (n == ZSTD_CONTENTSIZE_ERROR || n == ZSTD_CONTENTSIZE_UNKNOWN)
+        return fail(err, ERR_CORRUPT,
+                    "no zstd frame that tells its content's length");
+    if (n != raw_len)
+        return fail(err, ERR_CORRUPT,
+                    "zstd frame has %llu bytes of content, %llu were expected",
+                    n, (unsigned long long)raw_len);
+    return 0;
+}
+
 const char *frame_codec_library_version(void)
 {
     return ZSTD_versionString();

@@ -24,6 +24,10 @@ int frame_codec_compress(struct frame_codec *c, const void *src, size_t len,
 int frame_codec_decompress(struct frame_codec *c, const void *src, size_t len,
                            void *dst, size_t raw_len,
                            struct error *err) NODISCARD;
+/* ERR_CORRUPT unless the bytes begin as a zstd frame that says itself that it
+ * has `raw_len` bytes of content: to be asked before room is made for them. */
+int frame_codec_expect(const void *src, size_t len, uint64_t raw_len,
+                       struct error *err) NODISCARD;
 const char *frame_codec_library_version(void);
 
 /* A stream without an end, flushed at each packet. One thread at a time. */
