@@ -1,9 +1,9 @@
 /*
- * manifest.h - the object that is a snapshot: one SQLite database and a footer.
+ * manifest.h - the object that is a snapshot: the rows of its database.
  *
- * The object is read whole into memory and its checksum verified before SQLite
- * sees a byte; every row is then checked for itself. Open ones live in memory
- * only, and are for one thread. manifest_builder.h makes them.
+ * The object is read whole into memory (manifest_file.h); every row is then
+ * checked for itself. Open ones live in memory only, and are for one thread.
+ * manifest_builder.h makes them.
  */
 #ifndef FIRN_STORAGE_MANIFEST_H
 #define FIRN_STORAGE_MANIFEST_H
@@ -11,13 +11,12 @@
 #include "core/vm/device_state.h"
 #include "core/vm/machine_config.h"
 #include "core/vm/ramblock.h"
+#include "storage/manifest_file.h"
 #include "storage/pack_set.h"
 #include "storage/packs/pack_writer.h"
 #include "storage/repository.h"
 
-#define MANIFEST_FOOTER_BYTES   64u
 #define MANIFEST_SCHEMA_VERSION 1
-#define MANIFEST_MAX_BYTES      (UINT64_C(1) << 30)
 #define MANIFEST_MAX_PACKS      (1u << 24)
 #define MANIFEST_MAX_DEVICES    65536u
 #define MANIFEST_MAX_CONFIG     (1u << 20)
@@ -60,6 +59,7 @@ const struct manifest_pack *manifest_packs(const struct manifest *m,
 /* The number of a pack by its id, or PACK_SET_NONE. */
 uint32_t manifest_pack_number(const struct manifest *m,
                               const uint8_t id[static LAYOUT_PACK_ID_BYTES]);
+/* Of the file, as it is stored. */
 uint64_t manifest_object_bytes(const struct manifest *m);
 
 /* The first segment of `block` at or behind `segno` that is not all zero;
@@ -74,7 +74,7 @@ int manifest_walk(struct manifest *m,
                                const struct manifest_segment *segment,
                                struct error *err),
                   void *arg, struct error *err) NODISCARD;
-/* The database's bytes, as they lie in the object. Borrowed. */
+/* The database's bytes. Borrowed. */
 const void *manifest_image(const struct manifest *m, size_t *ret_len);
 
 /* All rows, those of blocks that do not exist included. */
@@ -90,10 +90,6 @@ static inline uint64_t ramblock_segments(const struct ramblock *b)
 {
     return (ramblock_pages(b) + 511) / 512;
 }
-
-/* The footer, for the builder. */
-void manifest_footer_write(uint8_t ret[static MANIFEST_FOOTER_BYTES],
-                           const char *id, const void *database, size_t len);
 
 DEFINE_CLEANUP(manifest, struct manifest *, manifest_close)
 

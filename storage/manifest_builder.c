@@ -182,7 +182,6 @@ int manifest_builder_finish(struct manifest_builder *b,
                             const struct snapshot_record *record,
                             struct buf *ret, struct error *err)
 {
-    uint8_t footer[MANIFEST_FOOTER_BYTES];
     int rc = add_snapshot(b, summary, record, err);
 
     if (rc == 0)
@@ -193,11 +192,5 @@ int manifest_builder_finish(struct manifest_builder *b,
         rc = sql_commit(b->sql, err);
     if (rc == 0)
         rc = sql_serialize(b->sql, ret, err);
-    if (rc < 0)
-        return rc;
-    if (ret->len + MANIFEST_FOOTER_BYTES > MANIFEST_MAX_BYTES)
-        return fail(err, ERR_UNSUPPORTED,
-                    "the snapshot object would have %zu bytes", ret->len);
-    manifest_footer_write(footer, summary->id, ret->data, ret->len);
-    return buf_append(ret, footer, sizeof(footer), err);
+    return rc < 0 ? rc : manifest_file_seal(summary->id, ret, err);
 }

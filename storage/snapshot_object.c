@@ -163,7 +163,6 @@ static int check_all_moved(struct snapshot_object *o, struct error *err)
 int snapshot_object_finish(struct snapshot_object *o, struct buf *ret,
                            struct error *err)
 {
-    uint8_t footer[MANIFEST_FOOTER_BYTES];
     int rc = check_all_moved(o, err);
 
     for (uint32_t i = 0; rc == 0 && i < o->ids.n; i++)
@@ -172,11 +171,5 @@ int snapshot_object_finish(struct snapshot_object *o, struct buf *ret,
         rc = sql_commit(o->sql, err);
     if (rc == 0)
         rc = sql_serialize(o->sql, ret, err);
-    if (rc < 0)
-        return rc;
-    if (ret->len + MANIFEST_FOOTER_BYTES > MANIFEST_MAX_BYTES)
-        return fail(err, ERR_UNSUPPORTED,
-                    "the snapshot object would have %zu bytes", ret->len);
-    manifest_footer_write(footer, o->id, ret->data, ret->len);
-    return buf_append(ret, footer, sizeof(footer), err);
+    return rc < 0 ? rc : manifest_file_seal(o->id, ret, err);
 }

@@ -1,9 +1,11 @@
 /*
  * A snapshot object whose footer fits, around a database of any bytes: SQLite
- * and our own reading of the rows meet what no writer of ours makes.
+ * and our own reading of the rows meet what no writer of ours makes. The input
+ * is the length of the database, four bytes, and what is stored for it.
  */
 #include "storage/manifest.h"
 
+#include "core/base/cursor.h"
 #include "tests/fuzz/fuzz.h"
 #include "tests/fuzz/object_input.h"
 
@@ -35,12 +37,19 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct manifest *m = NULL;
     struct error err;
-    uint8_t *object = malloc(size + MANIFEST_FOOTER_BYTES);
+    uint8_t *object;
+    uint32_t raw;
     int rc;
 
+    if (size < 4)
+        return 0;
+    raw = load_le32(data);
+    data += 4;
+    size -= 4;
+    object = malloc(size + MANIFEST_FOOTER_BYTES);
     promise(object);
     memcpy(object, data, size);
-    manifest_footer_write(object + size, id, object, size);
+    manifest_file_footer(object + size, id, object, size, raw);
     object_input_put(id, object, size + MANIFEST_FOOTER_BYTES);
     free(object);
 

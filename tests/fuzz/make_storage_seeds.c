@@ -6,6 +6,7 @@
 
 #include "storage/index/segment.h"
 #include "storage/manifest.h"
+#include "storage/repository_inside.h"
 #include "tests/fuzz/fuzz.h"
 #include "tests/storage/sample_vm.h"
 #include "tests/storage/scratch.h"
@@ -39,6 +40,25 @@ static void seed_pack(const char *folder, const struct buf *pack)
     }
 }
 
+/* The object as it is stored, and its database bare; see fuzz_manifest.c. */
+static void seed_manifest(const char *folder, int dirfd, const char *id,
+                          const struct buf *object)
+{
+    cleanup(manifest_file) struct manifest_file file = {0};
+    cleanup_buf struct buf stored = BUF_INIT, bare = BUF_INIT;
+    struct error err;
+
+    promise(manifest_file_read(dirfd, id, id, &file, &err) == 0);
+    promise(file.image.len > object->len);
+    promise(buf_append_le32(&stored, (uint32_t)file.image.len, &err) == 0);
+    promise(buf_append(&stored, object->data,
+                       object->len - MANIFEST_FOOTER_BYTES, &err) == 0);
+    promise(buf_append_le32(&bare, (uint32_t)file.image.len, &err) == 0);
+    promise(buf_append(&bare, file.image.data, file.image.len, &err) == 0);
+    seed(folder, "manifest", "object", &stored);
+    seed(folder, "manifest", "database", &bare);
+}
+
 static void seed_objects(const char *folder)
 {
     struct scratch_files files;
@@ -61,10 +81,9 @@ static void seed_objects(const char *folder)
         scratch_read(scratch.repo, files.names[i], &b);
         if (strncmp(files.names[i], "packs/", 6) == 0)
             seed_pack(folder, &b);
-        if (strncmp(files.names[i], "snapshots/", 10) == 0) {
-            b.len -= MANIFEST_FOOTER_BYTES;
-            seed(folder, "manifest", "object", &b);
-        }
+        if (strncmp(files.names[i], "snapshots/", 10) == 0)
+            seed_manifest(folder, repository_snapshots_dirfd(r),
+                          files.names[i] + 10, &b);
     }
     scratch_files_release(&files);
     repository_close(r);

@@ -147,16 +147,20 @@ class Snapshot:
         self.packs = {}
         with open(os.path.join(repo, "snapshots", id), "rb") as file:
             data = file.read()
-        image, footer = data[:-64], data[-64:]
+        stored, footer = data[:-64], data[-64:]
         seed = int(id, 16)
-        magic, version, reserved, its_id, length, low, high, total = \
+        magic, version, raw, its_id, length, low, high, total = \
             struct.unpack("<8sII16sQQQQ", footer)
         need(total == xxh3(footer[:56], seed), "snapshot: footer")
-        need((magic, version, reserved, its_id, length)
-             == (b"FIRNSNAP", 1, 0, id.encode(), len(image)),
+        if (version, raw) == (1, 0):
+            version, raw = 2, length
+        need((magic, version, its_id, length)
+             == (b"FIRNSNAP", 2, id.encode(), len(stored)),
              "snapshot: footer")
-        h = XXHASH.XXH3_128bits_withSeed(image, len(image), seed)
+        need(length <= raw <= 1 << 30, "snapshot: length of the database")
+        h = XXHASH.XXH3_128bits_withSeed(stored, len(stored), seed)
         need((h.low, h.high) == (low, high), "snapshot: database")
+        image = stored if raw == length else decompress(stored, raw)
         self.db = sqlite3.connect(":memory:")
         self.db.deserialize(image)
         need(self.rows("PRAGMA user_version") == [(1,)], "unknown schema")

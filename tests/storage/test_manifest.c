@@ -1,5 +1,6 @@
 #include "tests/storage/repo_fixture.h"
 
+#include "core/base/cursor.h"
 #include "storage/manifest_builder.h"
 #include "storage/repository_inside.h"
 
@@ -90,6 +91,16 @@ static void put(struct fixture *f, const void *data, size_t len)
     scratch_write(f->scratch.repo, "snapshots/" ID, data, len);
 }
 
+/* A footer that fits what is before it, and says the same of its length. */
+static void put_forged(struct fixture *f, struct buf *object)
+{
+    size_t len = object->len - MANIFEST_FOOTER_BYTES;
+    uint8_t *footer = object->data + len;
+
+    manifest_file_footer(footer, ID, object->data, len, load_le32(footer + 12));
+    put(f, object->data, object->len);
+}
+
 static int open_it(struct fixture *f, struct manifest **ret, struct error *err)
 {
     return manifest_open(repository_snapshots_dirfd(f->repository), ID, ret,
@@ -166,10 +177,7 @@ static void what_makes_no_sense_is_refused(void **state)
         struct error err;
 
         build(&p, &object);
-        manifest_footer_write(object.data + object.len - MANIFEST_FOOTER_BYTES,
-                              ID, object.data,
-                              object.len - MANIFEST_FOOTER_BYTES);
-        put(f, object.data, object.len);
+        put_forged(f, &object);
         assert_error(open_it(f, &m, &err), &err, ERR_CORRUPT,
                      "holds another snapshot");
         buf_release(&object);
@@ -240,34 +248,10 @@ static void every_flipped_bit_is_noticed(void **state)
         put(f, object.data, object.len);
         assert_int_equal(open_it(f, &m, &err), ERR_CORRUPT);
         object.data[bit / 8] ^= (uint8_t)(1u << bit % 8);
-        bit += left <= 64 * 8 ? 1 : 401;
+        bit += left <= 64 * 8 ? 1 : 7;
     }
     assert_true(n > 1000);
     assert_null(m);
-    buf_release(&object);
-    drop_parts(&p);
-}
-
-static void a_future_version_is_told_as_such(void **state)
-{
-    struct fixture *f = *state;
-    struct manifest *m = NULL;
-    struct buf object = BUF_INIT;
-    struct parts p;
-    struct error err;
-    uint8_t *footer;
-
-    make_parts(&p);
-    build(&p, &object);
-    footer = object.data + object.len - MANIFEST_FOOTER_BYTES;
-    footer[8] = 2;
-    {
-        uint64_t sum = checksum64(footer, 56, strtoull(ID, NULL, 16));
-
-        memcpy(footer + 56, &sum, 8);
-    }
-    put(f, object.data, object.len);
-    assert_error(open_it(f, &m, &err), &err, ERR_FORMAT, "version 2");
     buf_release(&object);
     drop_parts(&p);
 }
@@ -277,6 +261,8 @@ static void a_future_version_is_told_as_such(void **state)
 static void a_forged_database_does_no_harm(void **state)
 {
     struct fixture *f = *state;
+    cleanup(manifest_file) struct manifest_file file = {0};
+    uint8_t footer[MANIFEST_FOOTER_BYTES];
     struct buf object = BUF_INIT, copy = BUF_INIT;
     struct parts p;
     uint64_t x = 99;
@@ -285,6 +271,10 @@ static void a_forged_database_does_no_harm(void **state)
 
     make_parts(&p);
     build(&p, &object);
+    put(f, object.data, object.len);
+    assert_ok(manifest_file_read(repository_snapshots_dirfd(f->repository), ID,
+                                 "it", &file, &err),
+              &err);
     for (unsigned i = 0; i < 3000; i++) {
         struct manifest *m = NULL;
         struct manifest_segment row;
@@ -292,16 +282,17 @@ static void a_forged_database_does_no_harm(void **state)
         bool found;
 
         buf_reset(&copy);
-        assert_ok(buf_append(&copy, object.data, object.len, &err), &err);
+        assert_ok(buf_append(&copy, file.image.data, file.image.len, &err),
+                  &err);
         for (unsigned j = 0; j <= i % 4; j++) {
             x ^= x << 13;
             x ^= x >> 7;
             x ^= x << 17;
-            copy.data[(x >> 8) % (copy.len - MANIFEST_FOOTER_BYTES)] ^=
-                (uint8_t)(1u << (x & 7));
+            copy.data[(x >> 8) % copy.len] ^= (uint8_t)(1u << (x & 7));
         }
-        manifest_footer_write(copy.data + copy.len - MANIFEST_FOOTER_BYTES, ID,
-                              copy.data, copy.len - MANIFEST_FOOTER_BYTES);
+        manifest_file_footer(footer, ID, copy.data, copy.len,
+                             (uint32_t)copy.len);
+        assert_ok(buf_append(&copy, footer, sizeof(footer), &err), &err);
         put(f, copy.data, copy.len);
         if (open_it(f, &m, &err) < 0) {
             refused_n++;
@@ -340,7 +331,6 @@ int main(void)
         FIXTURE_TEST(what_makes_no_sense_is_refused),
         FIXTURE_TEST(every_prefix_is_refused),
         FIXTURE_TEST(every_flipped_bit_is_noticed),
-        FIXTURE_TEST(a_future_version_is_told_as_such),
         FIXTURE_TEST(a_forged_database_does_no_harm),
         cmocka_unit_test(a_checksum_covers_the_place_of_a_segment),
     };

@@ -203,11 +203,11 @@ static void damage_is_named_with_its_object(void **state)
     char object[64];
 
     snprintf(object, sizeof(object), "snapshot %s", s.id);
-    flip_in(f, "snapshots/", 3000);
+    flip_in(f, "snapshots/", 300);
     verify(f, 0, &heard);
     assert_string_equal(heard.object, object);
     assert_message(&heard.first, "checksum");
-    flip_in(f, "snapshots/", 3000);
+    flip_in(f, "snapshots/", 300);
     verify(f, 0, &heard);
     assert_int_equal(heard.errors, 0);
 

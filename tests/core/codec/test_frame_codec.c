@@ -190,6 +190,23 @@ static void a_frame_without_data_is_damage(void **state)
     assert_damage(f, f->stored, 108, FRAME, "gives 0 bytes");
 }
 
+static void only_the_length_that_a_frame_tells_is_expected(void **state)
+{
+    struct fixture *f = *state;
+    size_t n;
+
+    assert_ok(frame_codec_compress(f->codec, f->text, FRAME, f->stored, &n,
+                                   &f->err),
+              &f->err);
+    assert_ok(frame_codec_expect(f->stored, n, FRAME, &f->err), &f->err);
+    assert_error(frame_codec_expect(f->stored, n, FRAME + 1, &f->err), &f->err,
+                 ERR_CORRUPT, "16385 were expected");
+    assert_error(frame_codec_expect(f->random, FRAME, FRAME, &f->err), &f->err,
+                 ERR_CORRUPT, "no zstd frame");
+    assert_error(frame_codec_expect(f->stored, 3, UINT64_MAX, &f->err), &f->err,
+                 ERR_CORRUPT, "no zstd frame");
+}
+
 static void levels_that_zstd_does_not_have_are_refused(void **state)
 {
     struct fixture *f = *state;
@@ -245,6 +262,7 @@ int main(void)
         TEST(another_raw_length_is_damage),
         TEST(two_frames_in_a_row_are_damage),
         TEST(a_frame_without_data_is_damage),
+        TEST(only_the_length_that_a_frame_tells_is_expected),
         TEST(levels_that_zstd_does_not_have_are_refused),
         TEST(frames_allocate_nothing),
         TEST(the_library_tells_its_version),
