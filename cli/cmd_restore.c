@@ -17,7 +17,8 @@ struct restore_options {
     bool fill;
     uint64_t max_bandwidth;
     uint64_t settle_ms;
-    uint64_t head_start_ms;
+    const char *head_start;
+    uint64_t head_start_ms; /* of these words */
     bool new_identity;
     struct option_list map;
     int on_error;
@@ -52,8 +53,9 @@ static const struct option_spec options[] = {
      "replace a pager that says nothing for so long; 10s"},
     {"prefetch", 0, OPTION_ON_OFF, AT(prefetch), "on|off",
      "send first what earlier restores asked for (default on)"},
-    {"head-start", 0, OPTION_DURATION, AT(head_start_ms), "DUR",
-     "let the VM wait for these pages, so long at most"},
+    {"head-start", 0, OPTION_STRING, AT(head_start), "auto|DUR",
+     "let the VM wait for these pages, so long at most; 0: not (default auto, "
+     "100ms)"},
     {"fill", 0, OPTION_ON_OFF, AT(fill), "on|off",
      "send what nobody asks for (default on)"},
     {"max-bandwidth", 0, OPTION_RATE, AT(max_bandwidth), "RATE",
@@ -141,6 +143,21 @@ static void print_note(void *arg, const char *text)
         progress_say(o->progress, "%s", text);
 }
 
+static int parse_head_start(struct restore_options *o, struct error *err)
+{
+    o->head_start_ms = RESTORE_HEAD_START_AUTO;
+    if (!o->head_start || strcmp(o->head_start, "auto") == 0)
+        return 0;
+    if (option_parse_duration(o->head_start, &o->head_start_ms, err) < 0)
+        return error_wrap(err, "--head-start");
+    return 0;
+}
+
+static bool has_head_start(const struct restore_options *o)
+{
+    return o->head_start_ms > 0 && o->head_start_ms != RESTORE_HEAD_START_AUTO;
+}
+
 static int check(const struct restore_options *o,
                  const struct option_words *words, struct error *err)
 {
@@ -169,7 +186,7 @@ static int check(const struct restore_options *o,
                     "another behind --");
     if (o->pager_timeout_ms == 0)
         return fail(err, ERR_USAGE, "--pager-timeout is 0");
-    if (o->eager && (o->head_start_ms || o->settle_ms || !o->fill))
+    if (o->eager && (has_head_start(o) || o->settle_ms || !o->fill))
         return fail(err, ERR_USAGE,
                     "--eager brings in everything before the VM runs; "
                     "--head-start, --settle and --fill off have no meaning "
@@ -237,6 +254,8 @@ static int run(struct cli *cli, int argc, char **argv, struct error *err)
     struct option_words words;
     int rc = options_parse(options, argc, argv, &o, &words, err);
 
+    if (rc == 0)
+        rc = parse_head_start(&o, err);
     if (rc == 0)
         rc = check(&o, &words, err);
     if (rc == 0)

@@ -206,11 +206,16 @@ static int ask_whether_paused(struct feeding *f, bool *ret, struct error *err)
 /* The head start is over, or its pager is: the VM goes. */
 static int let_go(struct feeding *f, struct error *err)
 {
+    int rc;
+
     if (f->let_go || !(f->ahead || (f->loaded && f->pager_gone)))
         return 0;
     f->let_go = true;
     f->ask_at_ns = clock_monotonic_ns() + RESUME_LIMIT_NS;
-    return qmp_execute(f->args->target->qmp, "cont", NULL, NULL, err);
+    rc = qmp_execute(f->args->target->qmp, "cont", NULL, NULL, err);
+    if (rc == 0)
+        f->args->went(f->args->arg);
+    return rc;
 }
 
 static int look_whether_running(struct feeding *f, struct error *err)

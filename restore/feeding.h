@@ -29,9 +29,13 @@ struct feeding_args {
     bool paused;
     /* It stands still until the pager says "ahead": then it is let go. */
     bool head_start;
+    /* The keeper before ended during a head start: it goes with the pager. */
+    bool held;
     struct recovery *recovery;
     /* A pager was started: what is on disk about it changes. */
     void (*pager_started)(void *arg, pid_t pid);
+    /* The head start is over: nobody has to let the VM go any more. */
+    void (*went)(void *arg);
     void *arg;
 };
 

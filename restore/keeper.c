@@ -27,6 +27,13 @@
 #include "restore/plugged_memory.h"
 #include "restore/qemu_command.h"
 #include "restore/runtime_folder.h"
+#include "storage/hints.h"
+
+#define LOG_AREA "keeper"
+#include "core/base/log.h"
+
+/* By itself: no more than half of the time to the first heartbeat again. */
+#define HEAD_START_MS 100u
 
 /* Notes and differences. */
 
@@ -112,6 +119,32 @@ static int check_claims(struct keeper *k, const struct qemu_command *command,
     return rc;
 }
 
+static bool has_hints(const struct keeper *k)
+{
+    cleanup(hints) struct hints h = {0};
+    struct error why = ERROR_INIT;
+
+    if (!k->args->prefetch)
+        return false;
+    if (hints_load(k->repository, k->args->id, &h, &why) < 0)
+        log_debug("%s", why.message);
+    for (size_t i = 0; i < h.n; i++) {
+        if (hint_is_wanted(&h, i))
+            return true;
+    }
+    return false;
+}
+
+/* QEMU waits with -S while hints are sent, unless that is for us to end. */
+static uint64_t choose_head_start(const struct keeper *k)
+{
+    if (k->args->eager || keeper_was_paused(k))
+        return 0;
+    if (k->args->head_start_ms != RESTORE_HEAD_START_AUTO)
+        return k->args->head_start_ms;
+    return has_hints(k) ? HEAD_START_MS : 0;
+}
+
 static int build_command(struct keeper *k, const char *qmp_path,
                          struct qemu_command *ret, struct error *err)
 {
@@ -120,8 +153,7 @@ static int build_command(struct keeper *k, const char *qmp_path,
     struct qemu_command_args args = {
         .recorded = json_path(k->facts, "process.argv"),
         .given = k->args->command,
-        .paused = keeper_was_paused(k) ||
-                  (k->args->head_start_ms > 0 && !k->args->eager),
+        .paused = keeper_was_paused(k) || k->head_start_ms > 0,
         .qmp_path = qmp_path,
         .map = &k->map,
     };
@@ -151,6 +183,7 @@ static int start_qemu(struct keeper *k, struct error *err)
     int rc =
         runtime_folder_name(k->folder, k->args->id, "qmp.sock", &qmp_path, err);
 
+    k->head_start_ms = choose_head_start(k);
     if (rc == 0)
         rc = build_command(k, qmp_path, &command, err);
     if (rc < 0)
@@ -225,14 +258,6 @@ static const char *zeroed_block(const struct keeper *k)
     return blocks->blocks[i].idstr;
 }
 
-/* QEMU waits with -S while hints are sent, unless that is for us to end. */
-static uint64_t head_start_ms(const struct keeper *k)
-{
-    return k->target.ours && !k->args->eager && !keeper_was_paused(k)
-               ? k->args->head_start_ms
-               : 0;
-}
-
 static int make_assignment(struct keeper *k, json_t **ret, struct error *err)
 {
     const struct ramblock_list *blocks = snapshot_reader_blocks(k->reader);
@@ -246,7 +271,7 @@ static int make_assignment(struct keeper *k, json_t **ret, struct error *err)
                   (int)k->args->fill, "max_bandwidth",
                   (json_int_t)k->args->max_bandwidth, "settle_ms",
                   (json_int_t)k->args->settle_ms, "head_start_ms",
-                  (json_int_t)head_start_ms(k), "host_pages", pages);
+                  (json_int_t)k->head_start_ms, "host_pages", pages);
 
     if (!feed)
         return fail_nomem(err);

@@ -36,7 +36,8 @@ struct keeper {
     struct command_map map;
     struct target target;
     json_t *target_facts;
-    bool preloads_ram; /* memory of the target may hold something */
+    uint64_t head_start_ms; /* of a QEMU that we start; 0: none */
+    bool preloads_ram;      /* memory of the target may hold something */
     int socket;
     struct recovery recovery;
 };

@@ -216,9 +216,22 @@ static void on_pager_started(void *arg, pid_t pid)
         log_debug("%s", why.message);
 }
 
+/* The assignment is what a later keeper reads. */
+static void on_went(void *arg)
+{
+    struct keeper *k = arg;
+    json_t *feed = json_object_get(k->vm.state, "feed");
+    struct error why = ERROR_INIT;
+
+    json_object_set_new(feed, "head_start_ms", json_integer(0));
+    if (owed_vm_write(&k->vm, &why) < 0)
+        log_debug("%s", why.message);
+}
+
 int keeper_feed(struct keeper *k, json_t *assignment, bool *ret_ran,
                 struct error *err)
 {
+    bool head_start = json_path_int(assignment, "head_start_ms", 0) > 0;
     struct feeding_args args = {
         .job = k->args,
         .target = &k->target,
@@ -229,10 +242,11 @@ int keeper_feed(struct keeper *k, json_t *assignment, bool *ret_ran,
         .socket = steal_fd(&k->socket),
         .feed = assignment,
         .paused = keeper_was_paused(k) && (k->target.ours || k->args->eager),
-        .head_start = !k->args->resume &&
-                      json_path_int(assignment, "head_start_ms", 0) > 0,
+        .head_start = head_start && !k->args->resume,
+        .held = head_start && k->args->resume,
         .recovery = &k->recovery,
         .pager_started = on_pager_started,
+        .went = on_went,
         .arg = k,
     };
 

@@ -14,6 +14,9 @@
 
 enum restore_on_error { RESTORE_ON_ERROR_HANG = 0, RESTORE_ON_ERROR_KILL };
 
+/* A short one when there are hints. */
+#define RESTORE_HEAD_START_AUTO UINT64_MAX
+
 struct restore_event_running {
     uint64_t elapsed_ms;
     uint64_t read_bytes;
@@ -47,7 +50,8 @@ struct restore_args {
     bool fill;              /* bring what nobody asks for */
     uint64_t max_bandwidth; /* bytes a second of what nobody asks for; 0: any */
     uint64_t settle_ms;     /* all is there so long after `running`; 0: any */
-    uint64_t head_start_ms; /* hints come first, so long at most; 0: none */
+    /* Hints come first, so long at most; 0: none; RESTORE_HEAD_START_AUTO. */
+    uint64_t head_start_ms;
     /* "OLD=NEW", n of them: replaced in the recorded command line. */
     const char *const *map;
     size_t n_map;

@@ -203,6 +203,13 @@ void feeding_pager_took_over(struct feeding *f)
     if (f->running_owed)
         feeding_tell_running(f, clock_monotonic_ns());
     f->running_owed = false;
+    if (f->args->held) {
+        f->args->held = false;
+        if (qmp_execute(f->args->target->qmp, "cont", NULL, NULL, &ignored) < 0)
+            feeding_note(f, "the VM stands still; 'cont' lets it go on");
+        else
+            f->args->went(f->args->arg);
+    }
     if (recovery_restock(f->args->recovery, &ignored) < 0)
         log_debug("%s", ignored.message);
 }

@@ -108,9 +108,16 @@ static int take_over(struct keeper *k, struct owed_vm *vm, bool *ret_ran,
 static int acknowledge_end(struct keeper *k, const struct owed_vm *vm,
                            struct error *err)
 {
+    int rc = 0;
+
     end_last_pager(vm);
     unlink(vm->path);
     keeper_note(k, "the VM has all its pages already");
+    /* Its keeper ended during the head start. */
+    if (json_path_int(vm->state, "feed.head_start_ms", 0) > 0)
+        rc = qmp_execute(k->target.qmp, "cont", NULL, NULL, err);
+    if (rc < 0)
+        return rc;
     return target_set_capabilities(&k->target, false, err);
 }
 

@@ -21,14 +21,14 @@ SAVED = {"file": save_file, "zstd": save_zstd, "mapped": save_mapped,
 FIRN = {
     "firn": (),
     "firn-hints": (),
-    "firn-head": ("--head-start", "100ms"),
+    "firn-head": ("--head-start", "250ms"),
     "firn-off": ("--prefetch", "off"),
     "firn-eager": ("--eager",),
 }
 WHAT = {
     "firn": "firn, first time",
     "firn-hints": "firn, second time",
-    "firn-head": "firn, second time, head start 100 ms",
+    "firn-head": "firn, second time, head start 250 ms",
     "firn-off": "firn, second time, no prefetch",
     "firn-eager": "firn, eager",
     "private": "private map of a plain file",

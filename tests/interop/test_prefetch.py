@@ -8,6 +8,7 @@ faults), and none how fast a fault was answered.
 """
 import json
 import os
+import signal
 import sys
 import time
 
@@ -80,6 +81,58 @@ def test_hints_of_one_restore_take_nine_faults_of_ten_on_10_0():
 
 def test_hints_of_one_restore_take_nine_faults_of_ten_on_7_2():
     fewer_faults("7.2")
+
+
+def test_a_short_head_start_needs_no_option():
+    t = taken()
+
+    def held(*args):
+        t.restore(*args)
+        with t.back() as guest:
+            argv = guest.qmp("query-status") and open(
+                f"/proc/{guest.pid}/cmdline").read().split("\0")
+            t.expect_good(guest)
+        t.mark = t.guest.serial_size()
+        return "-S" in argv
+
+    assert not held()
+    assert held()
+    assert not held("--head-start", "0")
+    assert not held("--prefetch", "off")
+    assert held("--head-start", "1s", "--prefetch", "off")
+
+
+def hold(t):
+    """A VM that stands still, since its hints come slowly."""
+    run = t.start("--head-start", "60s", "--max-bandwidth", "8M")
+    guest = lab.wait_until(lambda: t.process("pager") and t.process("keeper")
+                           and t.process("qemu"), 20, "a pager")
+    assert guest
+    time.sleep(0.5)
+    return run
+
+
+def let_go_by_another_keeper(also_pager):
+    t = taken()
+    restore(t)
+    run = hold(t)
+    pager = t.process("pager")
+    os.kill(t.process("keeper"), signal.SIGKILL)
+    if also_pager:
+        os.kill(pager, signal.SIGKILL)
+    out, _ = run.communicate(timeout=20)
+    assert "running" not in out, out
+    assert t.process("qemu"), "it ended with its keeper"
+    t.restore("--resume")
+    with t.back() as guest:
+        assert guest.qmp("query-status")["status"] == "running"
+        t.expect_good(guest)
+    assert t.runtime_files(".json") == []
+
+
+def test_who_resumes_lets_go_what_a_dead_keeper_held():
+    let_go_by_another_keeper(False)
+    let_go_by_another_keeper(True)
 
 
 def test_what_nobody_asks_for_any_more_is_counted():
