@@ -8,6 +8,7 @@
 #include "storage/host_bench.h"
 
 #include <link.h>
+#include <sys/uio.h>
 
 #include "core/base/clock.h"
 #include "core/codec/frame_codec.h"
@@ -118,7 +119,9 @@ static int bench_zero(const struct host_bench *b, struct error *err)
                 0, "of pages that are zero to the end", err);
 }
 
-/* Adds the readable parts of one object of this process to the sample. */
+/* Adds the readable parts of one object of this process to the sample. The
+ * kernel copies them: between the objects of a sanitized program lies memory
+ * that no code of it may read. */
 static int take_sample(struct dl_phdr_info *info, size_t size, void *arg)
 {
     struct host_bench *b = arg;
@@ -126,12 +129,15 @@ static int take_sample(struct dl_phdr_info *info, size_t size, void *arg)
     for (unsigned i = 0; i < info->dlpi_phnum; i++) {
         const ElfW(Phdr) *p = &info->dlpi_phdr[i];
         size_t n = MIN(p->p_memsz, SAMPLE_BYTES - b->sample_bytes);
+        struct iovec from, to;
+        ssize_t got;
 
         if (p->p_type != PT_LOAD || !(p->p_flags & PF_R) || (p->p_flags & PF_W))
             continue;
-        memcpy(b->memory + b->sample_bytes,
-               (const void *)(info->dlpi_addr + p->p_vaddr), n);
-        b->sample_bytes += n;
+        from = (struct iovec){(void *)(info->dlpi_addr + p->p_vaddr), n};
+        to = (struct iovec){b->memory + b->sample_bytes, n};
+        got = process_vm_readv(getpid(), &to, 1, &from, 1, 0);
+        b->sample_bytes += (size_t)MAX(got, (ssize_t)0);
     }
     return 0;
 }
@@ -205,6 +211,8 @@ static int bench_zstd(struct host_bench *b, struct error *err)
 
     dl_iterate_phdr(take_sample, b);
     b->sample_bytes -= b->sample_bytes % FRAME_BYTES;
+    if (rc == 0 && b->sample_bytes == 0)
+        rc = fail_errno(err, ERR_IO, "read this program's own memory");
     for (size_t i = 0; rc == 0 && i < ARRAY_LEN(levels); i++)
         rc = bench_level(b, levels[i], out, err);
     return rc < 0 ? rc : bench_decode(b, out, err);
