@@ -369,7 +369,8 @@ const struct command cmd_snapshot = {
         "stream reads memory while the guest runs and stops it for a moment "
         "at the end; mode background captures the instant at which it begins "
         "and slows the guest's writes until it is done. auto takes stream, "
-        "but for QEMU before 9.0 under TCG, where only background is right, "
+        "but for QEMU under TCG before 9.0, or with memory in several "
+        "backends, where only background is right, "
         "and for a guest that writes faster than its memory is read.",
     .run = run,
 };

@@ -15,6 +15,7 @@ struct vm {
     char run_state[32];
     json_t *migration;    /* query-migrate */
     json_t *capabilities; /* array of query-migrate-capabilities */
+    json_t *backends;     /* array of query-memdev */
 };
 
 /* A question that this QEMU does not answer gives NULL. */
@@ -44,6 +45,8 @@ static int query(struct vm *vm, struct error *err)
         rc = ask(vm, "query-migrate", &vm->migration, err);
     if (rc == 0)
         rc = ask(vm, "query-migrate-capabilities", &vm->capabilities, err);
+    if (rc == 0)
+        rc = ask(vm, "query-memdev", &vm->backends, err);
     if (rc < 0)
         return rc;
     qmp_session_version(vm->qmp, &vm->major, &vm->minor, &micro);
@@ -187,6 +190,7 @@ static void judge_mode(const struct vm *vm, struct host_finding *ret)
         .tcg = !vm->kvm,
         .running = strcmp(vm->run_state, "running") == 0,
         .can_background = has_capability(vm, "background-snapshot"),
+        .n_backends = json_array_size(vm->backends),
     };
     struct capture_choice choice;
     struct error why = ERROR_INIT;
@@ -244,5 +248,6 @@ int doctor_check_vm(struct doctor *d, const char *qmp_path, struct error *err)
     }
     json_decref(vm.migration);
     json_decref(vm.capabilities);
+    json_decref(vm.backends);
     return rc;
 }

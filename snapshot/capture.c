@@ -400,8 +400,7 @@ static int compare_states(struct capture *c, struct error *err)
         stream_decoder_device_state(stream_receiver_decoder(c->receiver));
     bool ran = strcmp(d->run_state, "running") == 0;
 
-    if (ran && !qemu_source_found_running(s) &&
-        s->version < QEMU_TCG_PRECOPY_RIGHT)
+    if (ran && !qemu_source_found_running(s) && c->needs_standstill)
         return fail(err, ERR_UNSUPPORTED,
                     "the VM was started while it was captured; with this QEMU "
                     "the snapshot could be wrong");

@@ -23,6 +23,7 @@ struct capture {
     json_t *facts; /* borrowed; "disks" is looked at again at the instant */
     unsigned lanes;
     uint64_t deadline_ns; /* 0: none */
+    bool needs_standstill; /* of capture_mode.h */
     unsigned channels;    /* of multifd, in mode stream; 0: without it */
     enum multifd_method method;
 

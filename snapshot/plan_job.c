@@ -168,6 +168,7 @@ static int look_at_facts(struct planning *p, struct error *err)
     if (rc < 0)
         return rc;
     p->vm.tcg = strcmp(json_path_str(p->facts, "accelerator", "tcg"), "kvm");
+    p->vm.n_backends = json_array_size(json_path(p->facts, "memory.backends"));
     json_array_foreach(json_object_get(p->facts, "ramblocks"), i, b)
         p->report->ram_bytes +=
         (uint64_t)MAX(json_path_int(b, "used_bytes", 0), 0);

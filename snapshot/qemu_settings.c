@@ -169,9 +169,9 @@ static void name_shared_memory(struct qemu_settings *s, char *text, size_t size)
     json_array_foreach(list, i, m)
     {
         if (json_path_bool(m, "share", false) && used < size)
-            used += (size_t)snprintf(text + used, size - used, "%s'%.60s'",
-                                     used ? ", " : "",
-                                     json_path_str(m, "id", "?"));
+            used +=
+                (size_t)snprintf(text + used, size - used, "%s'%.60s'",
+                                 used ? ", " : "", json_path_str(m, "id", "?"));
     }
 }
 
@@ -188,12 +188,13 @@ static int explain_no_background(struct qemu_settings *s, struct error *err)
         return error_hint(err,
                           "this kernel cannot write-protect the shared memory "
                           "%s: give the VM private memory (share=off), or use "
-                          "--mode stream",
+                          "--mode stream; where that is refused, pause the VM",
                           shared);
     if (memory)
         return error_hint(err, "this kernel cannot write-protect the VM's "
                                "memory (files, huge pages): use anonymous "
-                               "memory, or --mode stream");
+                               "memory, or --mode stream; where that is "
+                               "refused, pause the VM");
     return error_hint(err,
                       "QEMU needs userfaultfd: run it as root, set sysctl "
                       "vm.unprivileged_userfaultfd=1, or let its sandbox have "

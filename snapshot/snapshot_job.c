@@ -35,7 +35,6 @@
 #define LOG_AREA "snapshot"
 #include "core/base/log.h"
 
-
 struct job {
     struct snapshot_args args;
     uint64_t begun_ns; /* monotonic */
@@ -147,6 +146,7 @@ static struct capture_vm capture_vm(const struct job *j)
             strcmp(json_path_str(j->facts, "accelerator", "tcg"), "kvm") != 0,
         .running = qemu_source_found_running(&j->source),
         .can_background = j->source.can_background,
+        .n_backends = json_array_size(json_path(j->facts, "memory.backends")),
     };
 }
 
@@ -205,7 +205,8 @@ static int choose_channels(struct job *j, struct error *err)
         return 0;
     }
     if (qemu_settings_has(&j->source.settings, "multifd")) {
-        c->channels = j->args.channels ? j->args.channels : channel_count_default();
+        c->channels =
+            j->args.channels ? j->args.channels : channel_count_default();
         c->method = choose_method(j);
         return 0;
     }
@@ -258,11 +259,14 @@ static int open_store(struct job *j, struct error *err)
 
 static int capture_once(struct job *j, struct error *err)
 {
+    const struct capture_vm vm = capture_vm(j);
+
     j->capture.source = &j->source;
     j->capture.store = j->store;
     j->capture.facts = j->facts;
     j->capture.lanes = j->lanes;
     j->capture.deadline_ns = j->deadline_ns;
+    j->capture.needs_standstill = capture_mode_needs_standstill(&vm);
     return capture_run(&j->capture, j->choice.mode, err);
 }
 

@@ -399,13 +399,14 @@ static json_t *value_of(struct fake_qemu *q, const char *name,
         return json_pack("{s:s, s:i}", "status", "measured", "dirty-rate",
                          q->args.dirty_mib_per_s);
     if (is(name, "query-block-jobs"))
-        return q->args.block_job
-                   ? json_pack("[{s:s, s:s}]", "type", "mirror", "device",
-                               q->args.block_job)
-                   : json_array();
+        return q->args.block_job ? json_pack("[{s:s, s:s}]", "type", "mirror",
+                                             "device", q->args.block_job)
+                                 : json_array();
     if (is(name, "query-memdev"))
-        return json_pack("[{s:s, s:b}, {s:s, s:b}]", "id", "private", "share",
-                         0, "id", "ram0", "share", 1);
+        return q->args.two_backends
+                   ? json_pack("[{s:s, s:b}, {s:s, s:b}]", "id", "private",
+                               "share", 0, "id", "ram0", "share", 1)
+                   : json_pack("[{s:s, s:b}]", "id", "ram0", "share", 1);
     if (is(name, "query-kvm"))
         return json_pack("{s:b}", "enabled", q->args.kvm);
     if (is(name, "query-name"))
@@ -446,8 +447,8 @@ static json_t *act(struct fake_qemu *q, const char *name, const json_t *args)
         event(q, "RESUME", NULL);
     } else if (is(name, "add-fd")) {
         return json_pack("{s:i, s:i}", "fdset-id", 1, "fd", 9);
-    } else if (!is(name, "calc-dirty-rate") && !is(name, "getfd") && !is(name, "remove-fd") &&
-               !is(name, "qmp_capabilities")) {
+    } else if (!is(name, "calc-dirty-rate") && !is(name, "getfd") &&
+               !is(name, "remove-fd") && !is(name, "qmp_capabilities")) {
         return NULL;
     }
     return json_object();

@@ -31,6 +31,7 @@ struct fake_qemu_args {
     int major;
     int minor;
     bool kvm;
+    bool two_backends; /* of memory: a private one and 'ram0' */
     const char *run_state;       /* NULL: "running" */
     const char *name;            /* NULL: none */
     const char *uuid;            /* NULL: all zero */

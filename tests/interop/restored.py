@@ -35,8 +35,10 @@ class Taken:
                 prepare(guest)
             if paused:
                 guest.stop()
-            self.id = lab.firn_json("--repo", self.repo, "--json", "snapshot",
-                                    "--qmp", guest.qmp_path)[-1]["id"]
+            self.told = lab.firn_json("--repo", self.repo, "--json",
+                                      "snapshot", "--qmp",
+                                      guest.qmp_path)[-1]
+            self.id = self.told["id"]
             guest.kill()
         self.guest = guest
         self.mark = guest.serial_size()

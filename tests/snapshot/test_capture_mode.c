@@ -50,6 +50,34 @@ static void a_running_vm_under_old_tcg_is_saved_in_background(void **state)
                 "does not see all writes");
 }
 
+static struct capture_vm with_backends(struct capture_vm v, size_t n)
+{
+    v.n_backends = n;
+    return v;
+}
+
+/* Of QEMU 9.0 and later TCG is told wrong addresses for all but one. */
+static void several_backends_under_tcg_are_as_old_tcg(void **state)
+{
+    struct capture_vm numa = with_backends(vm(1000, true, true), 2);
+
+    assert_mode(SNAPSHOT_AUTO, numa, SNAPSHOT_BACKGROUND, "several backends");
+    assert_true(capture_mode_needs_standstill(&numa));
+    refuse(SNAPSHOT_STREAM, numa, "several backends", "pause the VM");
+    numa.running = false;
+    assert_mode(SNAPSHOT_AUTO, numa, SNAPSHOT_STREAM, NULL);
+    assert_true(capture_mode_needs_standstill(&numa));
+    numa = with_backends(vm(1000, true, true), 1);
+    assert_mode(SNAPSHOT_AUTO, numa, SNAPSHOT_STREAM, NULL);
+    assert_false(capture_mode_needs_standstill(&numa));
+    numa = with_backends(vm(1000, false, true), 2);
+    assert_mode(SNAPSHOT_STREAM, numa, SNAPSHOT_STREAM, NULL);
+    assert_false(capture_mode_needs_standstill(&numa));
+    /* The older fault is the one that is named. */
+    assert_mode(SNAPSHOT_AUTO, with_backends(vm(702, true, true), 2),
+                SNAPSHOT_BACKGROUND, "before 9.0");
+}
+
 static void a_paused_vm_is_streamed_everywhere(void **state)
 {
     assert_mode(SNAPSHOT_AUTO, vm(702, true, false), SNAPSHOT_STREAM, NULL);
@@ -105,6 +133,7 @@ int main(void)
     static const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_running_vm_is_streamed_where_precopy_is_right),
         cmocka_unit_test(a_running_vm_under_old_tcg_is_saved_in_background),
+        cmocka_unit_test(several_backends_under_tcg_are_as_old_tcg),
         cmocka_unit_test(a_paused_vm_is_streamed_everywhere),
         cmocka_unit_test(a_stream_that_would_be_wrong_is_refused),
         cmocka_unit_test(a_background_save_that_would_start_the_vm_is_refused),

@@ -184,6 +184,15 @@ static void a_mode_that_is_wrong_is_named(void **state)
     assert_false(f->report.predicted);
 }
 
+static void a_stream_of_several_backends_is_named(void **state)
+{
+    struct fixture *f = *state;
+
+    f->q.two_backends = true;
+    f->args.mode = SNAPSHOT_STREAM;
+    assert_blocker(f, ERR_UNSUPPORTED, "several backends", "pause the VM");
+}
+
 static void background_is_tried_where_it_is_the_mode(void **state)
 {
     struct fixture *f = *state;
@@ -296,6 +305,7 @@ int main(void)
         TEST(memory_that_cannot_be_protected_is_named),
         TEST(a_full_disk_is_named_with_what_helps),
         TEST(what_will_not_converge_goes_to_background),
+        TEST(a_stream_of_several_backends_is_named),
         TEST(a_stream_that_will_not_converge_is_a_blocker),
         TEST(a_qemu_that_does_not_sample_is_told),
         TEST(a_vm_that_stands_still_is_not_sampled),
