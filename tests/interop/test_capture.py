@@ -189,6 +189,38 @@ def test_running_vm_of_10_0_is_saved_in_background_when_asked():
     assert_clean(repo, 1)
 
 
+def check_idle(version, mode):
+    """What a VM that does nothing costs each time: its few new pages, and a
+    snapshot object of which most compresses."""
+    repo = new_repository()
+    sizes = [0]
+    with lab.Guest(version, mem=1024, name="vm") as vm:
+        vm.heartbeat_advances()
+        vm.idle()
+        for _ in range(4):
+            told = snapshot(repo, vm, "--mode", mode)
+            sizes.append(sum(os.path.getsize(f"{repo}/{name}")
+                             for name in files_of(repo)))
+        assert_as_before(vm)
+    with open(f"{repo}/snapshots/{told['id']}", "rb") as f:
+        data = f.read()
+    magic, version, raw = struct.unpack("<8sII", data[-64:-48])
+    assert (magic, version) == (b"FIRNSNAP", 2), (magic, version)
+    assert raw > 100000 > 32768 > len(data), (raw, len(data))
+    costs = [b - a for a, b in zip(sizes, sizes[1:])]
+    print(f"  costs {costs}, of which the object {len(data)}", flush=True)
+    assert max(costs[2:]) < 100000, costs
+    assert_clean(repo, 4)
+
+
+def test_idle_vm_of_10_0_costs_little():
+    check_idle("10.0", "stream")
+
+
+def test_idle_vm_of_7_2_costs_little():
+    check_idle("7.2", "background")
+
+
 def check_hints(version):
     """The pages that the guest writes without a pause are its first hints, and
     a restore brings them first."""
