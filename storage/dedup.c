@@ -1,10 +1,15 @@
 /*
- * dedup.c - some hundred small tables, each nearly full.
+ * dedup.c - some hundred small tables, loose while they are small.
  *
  * The hash is keyed and so as good as random: eight of its bits are the shard,
- * the upper ones of `low` the slot in it. Shards grow by a sixteenth at a time,
- * one by one, so that there is never a second copy of the whole, and a slot is
- * 14 bytes in three arrays: that makes 15 to 17 bytes an entry.
+ * the upper ones of `low` the slot in it. Shards grow one by one, so that there
+ * is never a second copy of the whole, and a slot is 14 bytes in three arrays.
+ *
+ * A search for what is not there, a capture's usual one, reads 5 slots where
+ * two in three are taken, 128 where 15 in 16 are. So a shard of up to its part
+ * of DEDUP_LOOSE_ENTRIES is two thirds full at most and grows by a half: 21 to
+ * 32 bytes an entry. Beyond, memory counts for more: it keeps its slots until
+ * 15 in 16 are taken, then grows by a sixteenth: 15 to 17 bytes.
  *
  * A slot follows from `low` in ascending order, so growing reads and writes a
  * shard from front to back; and most of a search in a nearly full shard is
@@ -29,6 +34,7 @@
 #define EMPTY       0u /* as `low` of a slot */
 #define SLOT_BYTES  14u
 #define MAP_FROM    (8u << 10) /* bytes */
+#define LOOSE       (DEDUP_LOOSE_ENTRIES / DEDUP_SHARDS)
 
 static_assert(DEDUP_SHARDS == 1u << SHARD_BITS, "bits of a hash");
 
@@ -138,10 +144,12 @@ static bool resize(struct dedup_shard *s, uint32_t n_slots)
     return true;
 }
 
-/* One slot in sixteen stays empty, at least one. */
+/* Of so many entries; at least one slot stays empty. */
 static bool has_room(const struct dedup_shard *s, uint32_t n)
 {
-    return s->n_slots > 0 && n <= s->n_slots - s->n_slots / 16 - 1;
+    uint32_t empty = s->n_slots / (n <= LOOSE ? 3 : 16) + 1;
+
+    return s->n_slots > 0 && n <= s->n_slots - empty;
 }
 
 /* What is taken from the system is used to its end. */
@@ -159,7 +167,13 @@ static bool make_room(struct dedup_shard *s, uint32_t n)
 
     if (has_room(s, n))
         return true;
-    n_slots = MAX(n_slots + n_slots / 16 + 1, n + n / 15 + 2);
+    if (n <= LOOSE)
+        n_slots = MAX(n_slots + n_slots / 2, n + n / 2 + 3);
+    else
+        n_slots = MAX(n_slots + n_slots / 16 + 1, n + n / 15 + 2);
+    /* So that one that is reserved does not grow while it fills. */
+    if (n > LOOSE)
+        n_slots = MAX(n_slots, LOOSE + LOOSE / 2 + 3);
     return resize(s, whole_pages(n_slots));
 }
 

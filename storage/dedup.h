@@ -1,7 +1,8 @@
 /*
  * dedup.h - content hash → where that content lies already. In memory.
  *
- * Takes 15 to 17 bytes for each content of 4096: 160 MB for ten million.
+ * Takes 15 to 17 bytes for each content of 4096: 160 MB for ten million. Up to
+ * the first two million it is quicker instead, and takes 21 to 32.
  * Bounded in entries: what comes when it is full is not remembered, which costs
  * space in the repository and nothing else. Not for threads: the caller holds
  * one lock for all pages of a batch.
@@ -20,6 +21,9 @@
  */
 #define DEDUP_MAX_ENTRIES     (UINT64_C(1) << 25)
 #define DEDUP_HISTORY_ENTRIES (UINT64_C(10) << 20)
+
+/* 8 GiB of distinct pages, 66 MB at most. */
+#define DEDUP_LOOSE_ENTRIES (2u << 20)
 
 #define DEDUP_SHARDS 256u
 

@@ -67,36 +67,53 @@ static void a_full_table_forgets_and_goes_on(void **state)
 /* Whatever their number, just grown or just before it. */
 static void memory_is_as_stated(void **state)
 {
+    const uint32_t loose = DEDUP_LOOSE_ENTRIES;
     struct place_book book = {0};
     struct dedup d;
 
     dedup_init(&d, &book, DEDUP_MAX_ENTRIES);
-    for (uint32_t i = 0; i < 1200000; i++) {
+    for (uint32_t i = 0; i < 2 * loose; i++) {
+        uint64_t bytes;
+
         assert_true(dedup_add(&d, hash_of(i), (struct dedup_place){0, i}));
-        if (i >= 800000 && i % 10000 == 0)
-            assert_in_range(dedup_bytes(&d), (uint64_t)i * 29 / 2,
-                            (uint64_t)i * 17);
+        if (i < loose / 8 || i % 10000 != 0)
+            continue;
+        bytes = dedup_bytes(&d);
+        assert_true(bytes >= (uint64_t)i * 29 / 2);
+        /* At the limit shards are on either side of it. */
+        if (i < loose / 10 * 9)
+            assert_in_range(bytes, (uint64_t)i * 20, (uint64_t)i * 33);
+        assert_true(bytes <= MAX((uint64_t)loose * 33, (uint64_t)i * 17));
     }
+    assert_in_range(dedup_bytes(&d), (uint64_t)loose * 29,
+                    (uint64_t)loose * 34);
     dedup_release(&d);
     assert_null(d.shards);
     place_book_release(&book);
 }
 
-static void reserved_room_is_taken_at_once_and_not_twice(void **state)
+static void reserve_and_fill(uint32_t n, uint32_t least, uint32_t most)
 {
     struct place_book book = {0};
     struct dedup d;
     uint64_t bytes;
 
     dedup_init(&d, &book, DEDUP_MAX_ENTRIES);
-    dedup_reserve(&d, 500000);
+    dedup_reserve(&d, n);
     bytes = dedup_bytes(&d);
-    assert_in_range(bytes, 500000 * 14, 500000 * 17);
-    for (uint32_t i = 0; i < 500000; i++)
+    assert_in_range(bytes, (uint64_t)n * least, (uint64_t)n * most);
+    for (uint32_t i = 0; i < n; i++)
         assert_true(dedup_add(&d, hash_of(i), (struct dedup_place){0, i}));
-    assert_in_range(dedup_bytes(&d), bytes, bytes / 10 * 11);
+    /* Only the shards that got more than their part grew. */
+    assert_in_range(dedup_bytes(&d), bytes, bytes / 10 * 14);
     dedup_release(&d);
     place_book_release(&book);
+}
+
+static void reserved_room_is_taken_at_once_and_not_twice(void **state)
+{
+    reserve_and_fill(500000, 20, 24);
+    reserve_and_fill(DEDUP_LOOSE_ENTRIES / 2 * 3, 14, 17);
 }
 
 /* 88 of them; each of these is one. */
