@@ -5,6 +5,10 @@
  * tables of zstd depend on the length of the input, so only the first call of
  * a new greatest length allocates. new() makes that call for the usual frame.
  *
+ * At level 1, which is for speed, the table of zstd has 2 Ki entries and so
+ * stays in the first cache, with all else: in frames of 32 KiB that is a fifth
+ * less time for a hundredth more bytes than with zstd's own choice of 8 Ki.
+ *
  * A frame is decompressed only when it is one whole zstd frame that needs no
  * dictionary: zstd itself would also take several frames in a row and skip
  * frames that hold no data, so that many byte strings would read the same.
@@ -14,8 +18,14 @@
 #include <zstd.h>
 #include <zstd_errors.h>
 
+#include "core/codec/byte_sample.h"
+
 /* The frame that the packs use most; see the theory above. */
-#define WARM_UP_BYTES 16384u
+#define WARM_UP_BYTES 32768u
+
+#define QUICK_LEVEL     1
+#define QUICK_HASH_LOG  11
+#define QUICK_MIN_MATCH 6 /* as zstd has it for frames of more than 16 KiB */
 
 /* A stream's window, and so what it may make us allocate. QEMU's levels up to
  * 17 need no more; only level 1 is asked for. */
@@ -33,6 +43,15 @@ struct frame_codec {
 static bool set_parameter(ZSTD_CCtx *c, ZSTD_cParameter p, int value)
 {
     return !ZSTD_isError(ZSTD_CCtx_setParameter(c, p, value));
+}
+
+static bool set_level(ZSTD_CCtx *c, int level)
+{
+    if (!set_parameter(c, ZSTD_c_compressionLevel, level))
+        return false;
+    return level != QUICK_LEVEL ||
+           (set_parameter(c, ZSTD_c_hashLog, QUICK_HASH_LOG) &&
+            set_parameter(c, ZSTD_c_minMatch, QUICK_MIN_MATCH));
 }
 
 static int warm_up(struct frame_codec *c, struct error *err)
@@ -63,7 +82,7 @@ int frame_codec_new(int level, struct frame_codec **ret, struct error *err)
     if (!c->compress || !c->decompress)
         return fail_nomem(err);
     /* The packs have a checksum of their own for each frame. */
-    if (!set_parameter(c->compress, ZSTD_c_compressionLevel, level) ||
+    if (!set_level(c->compress, level) ||
         !set_parameter(c->compress, ZSTD_c_contentSizeFlag, 1) ||
         !set_parameter(c->compress, ZSTD_c_checksumFlag, 0))
         return fail(err, ERR_INVALID, "zstd refuses compression level %d",
@@ -89,8 +108,13 @@ int frame_codec_compress(struct frame_codec *c, const void *src, size_t len,
 {
     /* zstd gives up as soon as it would not fit the room it is told of. */
     size_t room = len - len / 8;
-    size_t n = ZSTD_compress2(c->compress, dst, room, src, len);
+    size_t n;
 
+    if (byte_sample_is_random(src, len)) {
+        *ret_len = 0;
+        return 0;
+    }
+    n = ZSTD_compress2(c->compress, dst, room, src, len);
     if (!ZSTD_isError(n)) {
         *ret_len = n < room ? n : 0;
         return 0;

@@ -16,7 +16,7 @@ int frame_codec_new(int level, struct frame_codec **ret,
 void frame_codec_free(struct frame_codec *c);
 
 /* *ret_len is 0 when the result would not be smaller than `len` minus an
- * eighth: store such a frame raw. `dst` has room for `len` bytes. */
+ * eighth, or a sample of the bytes is random: store such a frame raw. `dst` has room for `len` bytes. */
 int frame_codec_compress(struct frame_codec *c, const void *src, size_t len,
                          void *dst, size_t *ret_len,
                          struct error *err) NODISCARD;
