@@ -19,7 +19,7 @@
 
 #define RANGE_BYTES (128u << 10)
 /* Reading what is not wanted is cheaper than another request up to here. */
-#define GAP_BYTES (16u << 10)
+#define GAP_BYTES (32u << 10)
 /* What guests touch next is near: half before, half behind the frame. */
 #define AROUND_BYTES (64u << 10)
 

@@ -346,6 +346,11 @@ const struct hash_key *repository_key(const struct repository *r, uint32_t id)
     return repository_config_key(&r->config, id);
 }
 
+uint32_t repository_frame_bytes(const struct repository *r)
+{
+    return r->config.frame_bytes;
+}
+
 int repository_check_config(const struct repository *r, struct error *err)
 {
     struct repository_config config;

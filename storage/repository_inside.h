@@ -16,6 +16,8 @@ int repository_locks_dirfd(const struct repository *r);
 
 /* The key for what is written, and any key by its id (NULL: unknown). */
 const struct hash_key *repository_write_key(const struct repository *r);
+/* The greatest frame of pages that is written. */
+uint32_t repository_frame_bytes(const struct repository *r);
 const struct hash_key *repository_key(const struct repository *r, uint32_t id);
 
 /* Reads `config` once more and checks it. */

@@ -275,6 +275,7 @@ static int make_room(struct rewriter *w, struct filling *f, enum pack_kind kind,
         .kind = kind,
         .ring = f->ring,
         .level = LEVEL,
+        .frame_bytes = repository_frame_bytes(w->repository),
         .hash_key_id = w->key->id,
     };
     cleanup(pack_writer) struct pack_writer *writer = NULL;

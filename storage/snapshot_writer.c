@@ -160,6 +160,7 @@ int writer_new_pack(struct snapshot_writer *w, enum pack_kind kind,
         .kind = kind,
         .ring = ring,
         .level = w->level,
+        .frame_bytes = repository_frame_bytes(w->repository),
         .clock = clock,
         .hash_key_id = w->key->id,
     };

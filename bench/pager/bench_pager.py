@@ -118,7 +118,7 @@ class Bench:
     def latency(self):
         """One touch a frame, so that each is a fault."""
         image, sid = self.image(512 << 20)
-        touch = ("--stride", "4", "--pages", "20000")
+        touch = ("--stride", "8", "--pages", "15000")
         kernel, cold, warm = [], [], []
         for i in range(self.a.runs):
             words = touch + ("--seed", str(i))

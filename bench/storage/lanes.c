@@ -20,7 +20,7 @@
 #include "core/codec/frame_codec.h"
 #include "storage/snapshot_writer.h"
 
-#define FRAME_BYTES (4 * (size_t)PAGE_BYTES)
+#define FRAME_BYTES (8 * (size_t)PAGE_BYTES)
 #define GIB         1073741824.0
 
 struct bench {

@@ -31,10 +31,6 @@
 #include "storage/packs/frame.h"
 #include "storage/packs/pack_stream.h"
 
-/* Neighbours compressed together: 16 KiB gain a third over single pages, and
- * a fault still decompresses in a few microseconds. */
-#define FRAME_PAGES     4u
-#define FRAME_BYTES     (FRAME_PAGES * PAGE_BYTES)
 #define NO_FRAME        UINT32_MAX
 #define READ_BACK_BYTES (64u << 10)
 
@@ -51,6 +47,7 @@ struct pack_writer {
     struct error why_failed;
     struct object_folder folder;
     enum pack_kind kind;
+    uint32_t frame_pages;
     struct frame_codec *codec;
     uint8_t id[PACK_ID_BYTES];
     char id_text[PACK_ID_LEN + 1];
@@ -127,7 +124,7 @@ static int start(struct pack_writer *w, const struct pack_writer_args *args,
     rc = frame_codec_new(args->level, &w->codec, err);
     if (rc < 0)
         return rc;
-    rc = buf_reserve(&w->gathered, FRAME_BYTES, err);
+    rc = buf_reserve(&w->gathered, (size_t)w->frame_pages * PAGE_BYTES, err);
     if (rc < 0)
         return rc;
     rc = object_file_create(&w->folder, &w->file, err);
@@ -136,6 +133,12 @@ static int start(struct pack_writer *w, const struct pack_writer_args *args,
     w->stream = (struct pack_stream){
         .ring = args->ring, .fd = w->file.fd, .clock = args->clock};
     return pack_stream_append(&w->stream, &w->header, sizeof(w->header), err);
+}
+
+/* At least one, whatever the repository's config says. */
+static uint32_t frame_pages(uint32_t frame_bytes)
+{
+    return MAX(MIN(frame_bytes, FRAME_RAW_MAX) / PAGE_BYTES, 1u);
 }
 
 int pack_writer_new(const struct pack_writer_args *args,
@@ -147,6 +150,7 @@ int pack_writer_new(const struct pack_writer_args *args,
     if (!w)
         return fail_nomem(err);
     w->kind = args->kind;
+    w->frame_pages = frame_pages(args->frame_bytes);
     w->folder = packs_folder(args->packs_dirfd);
     w->file = OBJECT_FILE_INIT;
     w->loaded_frame = NO_FRAME;
@@ -285,7 +289,9 @@ static int gather(struct pack_writer *w, const void *page,
     rc = add_item(w, hash, ret_item, err);
     if (rc < 0)
         return rc;
-    return w->gathered.len == FRAME_BYTES ? flush_gathered(w, err) : 0;
+    return w->gathered.len == (size_t)w->frame_pages * PAGE_BYTES
+               ? flush_gathered(w, err)
+               : 0;
 }
 
 int pack_writer_add_page(struct pack_writer *w, const void *page,
@@ -394,8 +400,8 @@ static int load_frame(struct pack_writer *w, uint32_t frame, struct error *err)
 int pack_writer_read_page(struct pack_writer *w, uint32_t item, void *page,
                           struct error *err)
 {
-    uint32_t frame = item / FRAME_PAGES;
-    size_t within = (size_t)(item % FRAME_PAGES) * PAGE_BYTES;
+    uint32_t frame = item / w->frame_pages;
+    size_t within = (size_t)(item % w->frame_pages) * PAGE_BYTES;
     int rc;
 
     assert(w->kind == PACK_PAGES);

@@ -23,6 +23,9 @@ struct pack_writer_args {
     enum pack_kind kind;
     struct ring *ring;         /* borrowed; one writer at a time uses it */
     int level;                 /* zstd */
+    /* Neighbouring pages are compressed together up to so many bytes; whole
+     * pages, one at least, FRAME_RAW_MAX at most. Index packs need none. */
+    uint32_t frame_bytes;
     struct stage_clock *clock; /* of who adds, seals and links; may be NULL */
     uint32_t hash_key_id;
 };
@@ -34,7 +37,7 @@ int pack_writer_new(const struct pack_writer_args *args,
 void pack_writer_free(struct pack_writer *w);
 
 /* Adds one page (PAGE_BYTES); *ret_item is its number in the pack. Pages are
- * gathered into frames of four. ERR_NOSPC when the disk is full. */
+ * gathered into frames. ERR_NOSPC when the disk is full. */
 int pack_writer_add_page(struct pack_writer *w, const void *page,
                          const struct page_hash *hash, uint32_t *ret_item,
                          struct error *err) NODISCARD;

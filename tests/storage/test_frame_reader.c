@@ -13,7 +13,7 @@
 
 #define DEPTH       4u
 #define RANGE_BYTES (128u << 10)
-#define GAP_BYTES   (16u << 10)
+#define GAP_BYTES   (32u << 10)
 #define READS_MAX   1024u
 #define CACHE_BYTES (16u << 20)
 

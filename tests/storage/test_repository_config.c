@@ -141,7 +141,7 @@ static void what_it_does_not_know_it_refuses(void **state)
     parse_refuses("\"hash_key\":1", "\"hash_key\":7", ERR_CORRUPT,
                   "the key it writes with");
     parse_refuses("\"secret\":\"", "\"secret\":\"0", ERR_CORRUPT, "secret");
-    parse_refuses("\"frame_bytes\":16384", "\"frame_bytes\":-1", ERR_CORRUPT,
+    parse_refuses("\"frame_bytes\":32768", "\"frame_bytes\":-1", ERR_CORRUPT,
                   "frame size");
 }
 

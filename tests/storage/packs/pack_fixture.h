@@ -80,6 +80,7 @@ static inline UNUSED int new_writer(struct pack_fixture *f, enum pack_kind kind,
         .kind = kind,
         .ring = f->ring,
         .level = 1,
+        .frame_bytes = 4 * PAGE_BYTES,
         .hash_key_id = f->key.id,
     };
 
