@@ -3,12 +3,14 @@
 #include "core/base/clock.h"
 
 #define REST_NS      (2 * NS_PER_MS)
-#define REST_MOST_NS (1 * NS_PER_SEC)
+#define LEARN_NS     (20 * NS_PER_MS)
+#define REST_MOST_NS (2 * NS_PER_SEC)
 #define REST_SHARE   4u /* one part of so many */
 
 void fill_pace_init(struct fill_pace *p, uint64_t max_bytes_per_s)
 {
-    *p = (struct fill_pace){.max_bytes_per_s = max_bytes_per_s};
+    *p = (struct fill_pace){.max_bytes_per_s = max_bytes_per_s,
+                            .rest_ns = REST_NS};
     token_bucket_init(&p->bucket, max_bytes_per_s);
 }
 
@@ -47,6 +49,11 @@ void fill_pace_sent(struct fill_pace *p, uint64_t bytes, bool urgent,
         p->due_ns = now_ns + token_bucket_take(&p->bucket, bytes, now_ns);
 }
 
+void fill_pace_learn(struct fill_pace *p)
+{
+    p->rest_ns = LEARN_NS;
+}
+
 void fill_pace_asked(struct fill_pace *p, uint64_t now_ns)
 {
     uint64_t more;
@@ -57,9 +64,9 @@ void fill_pace_asked(struct fill_pace *p, uint64_t now_ns)
     p->rest_left_ns += (now_ns - p->rest_seen_ns) / REST_SHARE;
     p->rest_left_ns = MIN(p->rest_left_ns, REST_MOST_NS);
     p->rest_seen_ns = now_ns;
-    more = now_ns + REST_NS - MAX(now_ns, p->rest_until_ns);
+    more = now_ns + p->rest_ns - MAX(now_ns, p->rest_until_ns);
     if (more > p->rest_left_ns)
         return;
     p->rest_left_ns -= more;
-    p->rest_until_ns = now_ns + REST_NS;
+    p->rest_until_ns = now_ns + p->rest_ns;
 }

@@ -10,8 +10,9 @@
  * Without a bound the fill also *rests* for two milliseconds behind each
  * request: the next one follows soon, and should find an empty socket. What is
  * filled in meanwhile nobody has to ask for, so it would be missing in the
- * hints. Rest is a purse of one second that a quarter of the time that passes
- * refills: a guest that asks for ever is filled all the same. Pure; one thread.
+ * hints: while these are learnt it rests for twenty milliseconds. Rest is a
+ * purse of two seconds that a quarter of the time that passes refills: a guest
+ * that asks for ever is filled all the same. Pure; one thread.
  */
 #ifndef FIRN_RESTORE_FILL_PACE_H
 #define FIRN_RESTORE_FILL_PACE_H
@@ -23,6 +24,7 @@ struct fill_pace {
     uint64_t settle_by_ns;    /* 0: none */
     struct token_bucket bucket;
     uint64_t due_ns;        /* the next piece may go */
+    uint64_t rest_ns;       /* behind a request */
     uint64_t rest_until_ns; /* and no piece of the fill before */
     uint64_t rest_left_ns;  /* in the purse, at `rest_seen_ns` */
     uint64_t rest_seen_ns;
@@ -32,6 +34,8 @@ void fill_pace_init(struct fill_pace *p, uint64_t max_bytes_per_s);
 /* From `now_ns` on everything must be there within `settle_ns` (0: no bound).
  */
 void fill_pace_begin(struct fill_pace *p, uint64_t settle_ns, uint64_t now_ns);
+/* What is asked for from now on is news. */
+void fill_pace_learn(struct fill_pace *p);
 /* Somebody waits for a page. */
 void fill_pace_asked(struct fill_pace *p, uint64_t now_ns);
 /* Bytes were sent, and `left` are still to be. */

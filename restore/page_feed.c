@@ -179,6 +179,8 @@ int page_feed_new(const struct page_feed_args *args, struct page_feed **ret,
     f->fill = !f->restore->no_fill;
     f->total_bytes = f->restore->data_pages * PAGE_BYTES;
     fill_pace_init(&f->pace, f->restore->max_bandwidth);
+    if (f->restore->plan && prefetch_plan_is_first(f->restore->plan))
+        fill_pace_learn(&f->pace);
     rc = make_queue(f, err);
     if (rc == 0)
         rc = make_sender(f, err);

@@ -470,6 +470,10 @@ static void seed_hints(struct job *j, const char *id)
     if (faults->n == 0)
         return;
     rc = hints_merge(&none, faults->list, faults->n, &hints, &ignored);
+    /* Writes tell less than a run: the first one replaces them. */
+    hints.runs = 0;
+    for (size_t i = 0; i < hints.n; i++)
+        hints.list[i].seen = 0;
     if (rc == 0)
         rc = hints_store(j->args.repository, id, &hints, &ignored);
     if (rc < 0)

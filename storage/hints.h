@@ -5,7 +5,9 @@
  * number of runs that wanted it. It is a cache: it may be missing, lost or
  * replaced at any time, and a damaged one reads as none. Pages are *wanted*
  * when more than half of the recorded runs asked for them: with two runs those
- * of both. Plain data that the caller owns; load and store for one thread.
+ * of both. With no run yet they are those that the capture saw: wanted, and
+ * forgotten with the first run. Plain data that the caller owns; load and store
+ * for one thread.
  */
 #ifndef FIRN_STORAGE_HINTS_H
 #define FIRN_STORAGE_HINTS_H
@@ -13,7 +15,7 @@
 #include "storage/repository.h"
 
 /* 1 GiB of pages: more is no hint, but the image. */
-#define HINTS_MAX 262144u
+#define HINTS_MAX         262144u
 #define HINTS_FIGURES_MAX (64u << 10)
 /* After so many runs the old ones count half. */
 #define HINTS_RUNS_MAX 8u
@@ -42,11 +44,11 @@ int hints_store(struct repository *r, const char *id, const struct hints *h,
 
 static inline bool hint_is_wanted(const struct hints *h, size_t i)
 {
-    return h->list[i].seen * 2 > h->runs;
+    return h->runs == 0 || h->list[i].seen * 2 > h->runs;
 }
 
-/* The hints after one more run, without figures: `run` is what it asked for, in order (`seen`
- * is not looked at; a page named twice counts once). Pure. */
+/* The hints after one more run, without figures: `run` is what it asked for, in
+ * order (`seen` is not looked at; a page named twice counts once). Pure. */
 int hints_merge(const struct hints *old, const struct hint *run, size_t n,
                 struct hints *ret, struct error *err) NODISCARD;
 

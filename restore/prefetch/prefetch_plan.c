@@ -23,6 +23,7 @@ struct prefetch_plan {
     struct prefetch_block *blocks;
     uint32_t n_blocks;
     size_t group_pages;
+    bool first;          /* no run yet */
     struct hint *wanted; /* hinted pages in order */
     size_t n_wanted;
     size_t n_groups;
@@ -92,6 +93,7 @@ static int take_hints(struct prefetch_plan *p, const struct hints *h,
     while (slots < 2 * h->n)
         slots *= 2;
     p->table_mask = slots - 1;
+    p->first = h->runs == 0;
     p->table = calloc(slots, sizeof(*p->table));
     p->wanted = calloc(h->n + 1, sizeof(*p->wanted));
     if (!p->table || !p->wanted)
@@ -147,6 +149,11 @@ void prefetch_plan_free(struct prefetch_plan *p)
 }
 
 /* ---- Groups ---- */
+
+bool prefetch_plan_is_first(const struct prefetch_plan *p)
+{
+    return p->first;
+}
 
 size_t prefetch_plan_groups(const struct prefetch_plan *p)
 {

@@ -40,6 +40,9 @@ int prefetch_plan_new(const struct prefetch_args *args,
                       struct prefetch_plan **ret, struct error *err) NODISCARD;
 void prefetch_plan_free(struct prefetch_plan *p);
 
+/* No run has told yet what it wants. */
+bool prefetch_plan_is_first(const struct prefetch_plan *p);
+
 size_t prefetch_plan_groups(const struct prefetch_plan *p);
 /* Pages of a group, its sample included; borrowed. */
 const struct hint *prefetch_plan_group(const struct prefetch_plan *p, size_t g,

@@ -112,6 +112,10 @@ static void it_rests_behind_a_request(void **state)
     assert_true(p.rest_left_ns >= NS_PER_SEC - 3 * NS_PER_MS);
     /* Nothing of it holds back what goes before the fill. */
     assert_true(fill_pace_due_ns(&p) <= now);
+
+    fill_pace_learn(&p);
+    fill_pace_asked(&p, now + NS_PER_MS);
+    assert_int_equal(p.rest_until_ns, now + 21 * NS_PER_MS);
 }
 
 /* Requests every 50 us for so long: how much of that the fill rested. */

@@ -53,6 +53,24 @@ static void a_page_that_most_runs_want_outlives_one_that_did_not(void **state)
     hints_release(&h);
 }
 
+static void what_the_capture_saw_goes_with_the_first_run(void **state)
+{
+    struct hint list[] = {{.pgno = 1}, {.pgno = 2}};
+    struct hints seed = {.list = list, .n = 2};
+    struct hints back = {0};
+    cleanup_buf struct buf b = BUF_INIT;
+    struct error err;
+
+    assert_ok(hints_encode(&seed, &b, &err), &err);
+    assert_ok(hints_decode(b.data, b.len, &back, &err), &err);
+    check(&back, "1 2 ");
+    back = merge(&back, (pgno_t[]){3, 2}, 2);
+    check(&back, "3 2 ");
+    assert_int_equal(back.runs, 1);
+    assert_int_equal(back.n, 2);
+    hints_release(&back);
+}
+
 static void a_page_nobody_wants_any_more_is_forgotten(void **state)
 {
     struct hints h = {0};
@@ -140,6 +158,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(figures_come_back_and_nothing_else_passes_for_them),
         cmocka_unit_test(the_first_run_is_the_hint_and_two_are_intersected),
+        cmocka_unit_test(what_the_capture_saw_goes_with_the_first_run),
         cmocka_unit_test(a_page_that_most_runs_want_outlives_one_that_did_not),
         cmocka_unit_test(a_page_nobody_wants_any_more_is_forgotten),
         cmocka_unit_test(the_list_is_capped),
