@@ -60,16 +60,19 @@ def until_touched(t, *args, beats=3, passes=1):
 
 def fewer_faults(version):
     t = taken(version)
-    first = until_touched(t)
-    second = until_touched(t)
-    # What the capture saw may come first on 7.2; it is less than a run.
-    assert first["prefetched_pages"] < second["prefetched_pages"], first
+    # Without what the capture saw (7.2): it would spare the first run faults.
+    first = until_touched(t, "--prefetch", "off")
+    # All hints before the guest runs: else how many it outruns depends on how
+    # busy the machine is. bench/restore measures that.
+    second = until_touched(t, "--head-start", "5s")
+    assert first["prefetched_pages"] == 0, first
     assert first["faults"] > 500, first
     # The mechanism: they came by hints, the samples excepted.
     assert second["prefetched_pages"] > first["faults"] * 0.8, (first, second)
     assert second["faults"] <= first["faults"] * 0.1, (first, second)
     assert second["prefetch_sampled"] > 0, second
     assert second["filled_pages"] == 0, second
+    print(f"{version}: {first['faults']} faults, then {second['faults']}")
     # Without them it is as it was.
     third = until_touched(t, "--prefetch", "off")
     assert third["prefetched_pages"] == 0, third
@@ -87,11 +90,11 @@ def test_hints_of_one_restore_take_nine_faults_of_ten_on_7_2():
 def fewer_faults_beside_a_fill(version):
     t = taken(version)
     _, first = restore(t)
-    _, second = restore(t)
-    # The fill rested: what the guest touched was asked for, and is known.
+    _, second = restore(t, "--head-start", "5s")
+    # The fill rested: nearly all that the guest touched was asked for, and is
+    # known. 92 to 99 of a hundred are gone; the rest is for a busy machine.
     assert first["faults"] > 500 and first["filled_pages"] > 0, first
-    # 96 of 3041 (10.0) and 196 of 2220 (7.2); the rest is for a busy machine.
-    assert second["faults"] <= first["faults"] * 0.15, (first, second)
+    assert second["faults"] <= first["faults"] * 0.2, (first, second)
     print(f"{version}: {first['faults']} faults, then {second['faults']}")
 
 
