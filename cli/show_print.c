@@ -6,12 +6,25 @@
 #include "cli/output.h"
 #include "cli/show.h"
 #include "cli/summary.h"
+#include "cli/wrap.h"
 
 /* "  machine       pc-i440fx-10.0": facts stand in one column. */
-#define FACT "  %-13s "
+#define FACT         "  %-13s "
+#define FACT_COLUMNS 16u
 
 /* Of the rounds of a capture; --json has more. */
 #define ROUNDS_SHOWN 8u
+
+/* A fact that may take more than a line. */
+static int print_long(const char *name, const char *text, struct error *err)
+{
+    cleanup_buf struct buf wrapped = BUF_INIT;
+    int rc = wrap_text(&wrapped, text, FACT_COLUMNS, FACT_COLUMNS, err);
+
+    if (rc == 0)
+        output_text(FACT "%s", name, buf_str(&wrapped));
+    return rc;
+}
 
 static void print_vm(const struct snapshot_summary *s, const json_t *facts)
 {
@@ -34,9 +47,7 @@ static int print_cost(const struct show *s, struct error *err)
     if (cpu_stages_total(&sum->cost.cpu) == 0)
         return 0;
     rc = summary_append_cost(&sum->cost, sum->ram_bytes, &text, err);
-    if (rc == 0)
-        output_text(FACT "%s\n", "cost", buf_str(&text));
-    return rc;
+    return rc < 0 ? rc : print_long("cost", buf_str(&text), err);
 }
 
 /* "  rounds        100.0 MiB, 12.0 MiB, 1.0 MiB; the guest wrote 4 MiB/s" */
@@ -70,19 +81,20 @@ static void print_rounds(const json_t *capture)
     output_text("\n");
 }
 
-static void print_capture(const struct snapshot_summary *s,
-                          const json_t *capture)
+static int print_capture(const struct snapshot_summary *s,
+                         const json_t *capture, struct error *err)
 {
     const char *reason = json_path_str(capture, "mode_reason", "");
     int64_t expected = json_path_int(capture, "expected_downtime_ms", 0);
     char time[32], downtime[32], duration[32];
+    int rc = 0;
 
     output_text(FACT "%s\n", "time", output_time(s->time_ns, time));
     output_text(FACT "%s, VM %s, %u round%s, %u channel%s\n", "mode", s->mode,
                 s->run_state, s->rounds, s->rounds == 1 ? "" : "s", s->channels,
                 s->channels == 1 ? "" : "s");
     if (reason[0])
-        output_text(FACT "%s\n", "because", reason);
+        rc = print_long("because", reason, err);
     output_text(FACT "%s of %s", "downtime",
                 output_duration(s->downtime_ms, downtime),
                 output_duration(s->duration_ms, duration));
@@ -91,6 +103,7 @@ static void print_capture(const struct snapshot_summary *s,
                     output_duration((uint64_t)expected, downtime));
     output_text("\n");
     print_rounds(capture);
+    return rc;
 }
 
 static void print_kept(const struct kept *kept)
@@ -371,8 +384,9 @@ int show_print(const struct show *s, struct error *err)
 
     output_text("snapshot %s\n", sum->id);
     print_vm(sum, s->facts);
-    print_capture(sum, json_object_get(s->facts, "capture"));
-    rc = print_sizes(s, err);
+    rc = print_capture(sum, json_object_get(s->facts, "capture"), err);
+    if (rc == 0)
+        rc = print_sizes(s, err);
     if (rc == 0)
         rc = print_cost(s, err);
     if (rc == 0)

@@ -29,6 +29,7 @@
 struct open_pack {
     struct pack_reader *reader; /* NULL: closed */
     uint64_t last_used;
+    struct error *damage; /* why it cannot be opened; found once, told again */
 };
 
 struct snapshot_reader {
@@ -93,8 +94,10 @@ void snapshot_reader_close(struct snapshot_reader *s)
 {
     if (!s)
         return;
-    for (uint32_t i = 0; s->open && i < s->n_packs; i++)
+    for (uint32_t i = 0; s->open && i < s->n_packs; i++) {
         pack_reader_close(s->open[i].reader);
+        free(s->open[i].damage);
+    }
     free(s->open);
     free(s->packs);
     frame_codec_free(s->codec);
@@ -179,12 +182,30 @@ static int open_pack(struct snapshot_reader *s, uint32_t number,
     return 0;
 }
 
+/* A walk over a snapshot asks for a pack once a page: what is wrong with it is
+ * kept, but for what may be better the next time. */
+static int keep_damage(struct open_pack *o, int rc, const struct error *err)
+{
+    if (rc == ERR_CORRUPT) {
+        o->damage = malloc(sizeof(*o->damage));
+        if (o->damage)
+            error_copy(o->damage, err);
+    }
+    return rc;
+}
+
 static int use_pack(struct snapshot_reader *s, uint32_t number,
                     struct pack_reader **ret, struct error *err)
 {
     struct open_pack *o = &s->open[number];
-    int rc = o->reader ? 0 : open_pack(s, number, err);
+    int rc = 0;
 
+    if (o->damage) {
+        error_copy(err, o->damage);
+        return err->code;
+    }
+    if (!o->reader)
+        rc = keep_damage(o, open_pack(s, number, err), err);
     if (rc < 0)
         return rc;
     o->last_used = ++s->uses;
@@ -396,8 +417,8 @@ int snapshot_reader_hash(struct snapshot_reader *s, uint32_t block, pgno_t pgno,
         return wrap_page(s, block, pgno, err);
     if (!ret->zero) {
         *ret_key = pack_reader_hash_key_id(reader);
-        *ret_hash =
-            hashes[pack_reader_frame_first_item(reader, ret->frame) + ret->slot];
+        *ret_hash = hashes[pack_reader_frame_first_item(reader, ret->frame) +
+                           ret->slot];
     }
     return 0;
 }

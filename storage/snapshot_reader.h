@@ -3,7 +3,8 @@
  *
  * open() reads one object, the snapshot, and checks it whole. Pages come from
  * ranges of packs, read and checked as they are asked for: a wrong byte gives
- * ERR_CORRUPT with pack, offset and reason, never a page. A reader is for one
+ * ERR_CORRUPT with pack, offset and reason, never a page; a pack that could not
+ * be opened is not looked for again by the same reader. A reader is for one
  * thread; open one for each. It caches read ranges and decompressed frames,
  * bounded in bytes.
  */

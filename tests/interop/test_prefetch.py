@@ -66,11 +66,12 @@ def fewer_faults(version):
     # busy the machine is. bench/restore measures that.
     second = until_touched(t, "--head-start", "5s")
     assert first["prefetched_pages"] == 0, first
-    assert first["faults"] > 500, first
+    assert first["faults"] > 100, first
     # The mechanism: they came by hints, the samples excepted.
     assert second["prefetched_pages"] > first["faults"] * 0.8, (first, second)
-    assert second["faults"] <= first["faults"] * 0.1, (first, second)
     assert second["prefetch_sampled"] > 0, second
+    assert second["faults"] - second["prefetch_sampled"] \
+        <= first["faults"] * 0.1, (first, second)
     assert second["filled_pages"] == 0, second
     print(f"{version}: {first['faults']} faults, then {second['faults']}")
     # Without them it is as it was.
@@ -93,7 +94,7 @@ def fewer_faults_beside_a_fill(version):
     _, second = restore(t, "--head-start", "5s")
     # The fill rested: nearly all that the guest touched was asked for, and is
     # known. 92 to 99 of a hundred are gone; the rest is for a busy machine.
-    assert first["faults"] > 500 and first["filled_pages"] > 0, first
+    assert first["faults"] > 100 and first["filled_pages"] > 0, first
     assert second["faults"] <= first["faults"] * 0.2, (first, second)
     print(f"{version}: {first['faults']} faults, then {second['faults']}")
 
@@ -192,7 +193,7 @@ def test_a_bandwidth_is_kept_and_faults_go_first():
     # A quarter of a second may go ahead, and the rest is what was allowed.
     assert sent / seconds <= rate * 1.25, (running, resident)
     # By order: the guest was through its memory before the fill was.
-    assert resident["faults"] > 500, resident
+    assert resident["faults"] > 100, resident
 
 
 def test_a_bound_is_held_and_used():

@@ -71,6 +71,38 @@ static void pages_of_one_frame_have_one_place(void **state)
     snapshot_reader_close(r);
 }
 
+/* A walk asks for each page: it must not look for the pack each time. */
+static void a_missing_pack_is_looked_for_once(void **state)
+{
+    struct fixture *f = *state;
+    struct snapshot_summary s = fixture_capture(f);
+    struct snapshot_reader *r = open_reader(f, s.id);
+    char name[128], path[256], away[264];
+    struct page_place place;
+    struct error err;
+    const struct snapshot_pack *packs;
+    size_t n, i;
+
+    packs = snapshot_reader_packs(r, &n);
+    for (i = 0; i < n && packs[i].index; i++)
+        ;
+    assert_true(i < n);
+    snprintf(name, sizeof(name), "packs/%.2s/%s", packs[i].id, packs[i].id);
+    snprintf(path, sizeof(path), "%s/%s", f->scratch.repo, name);
+    snprintf(away, sizeof(away), "%s.away", path);
+    assert_int_equal(rename(path, away), 0);
+    assert_error(snapshot_reader_locate(r, 0, 0, &place, &err), &err,
+                 ERR_CORRUPT, "is missing");
+    assert_int_equal(rename(away, path), 0);
+    assert_error(snapshot_reader_locate(r, 0, 1, &place, &err), &err,
+                 ERR_CORRUPT, "page 1 of block 0");
+    snapshot_reader_close(r);
+
+    r = open_reader(f, s.id);
+    assert_ok(snapshot_reader_locate(r, 0, 1, &place, &err), &err);
+    snapshot_reader_close(r);
+}
+
 static void a_walk_visits_all_pages_that_are_not_zero(void **state)
 {
     struct fixture *f = *state;
@@ -422,6 +454,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         FIXTURE_TEST(all_but_pages_comes_back_as_recorded),
         FIXTURE_TEST(pages_of_one_frame_have_one_place),
+        FIXTURE_TEST(a_missing_pack_is_looked_for_once),
         FIXTURE_TEST(a_walk_visits_all_pages_that_are_not_zero),
         FIXTURE_TEST(one_page_needs_little_reading),
         FIXTURE_TEST(a_page_read_twice_is_read_once),
