@@ -195,27 +195,45 @@ static void place_of(uint64_t entry, struct page_place *ret)
     ret->pack = (uint32_t)(entry >> (32 + SLOT_BITS));
 }
 
+/* A page whose place cannot be had, since its pack or the index is damaged; the
+ * others of the segment are none the worse for it. */
+#define ENTRY_LOST UINT64_MAX
+
+/* Pages from `at` on until one is zero; moves `at` behind it. */
+static int look_up_run(struct snapshot_reader *s, uint32_t block, pgno_t first,
+                       pgno_t end, uint64_t *table, pgno_t *at,
+                       struct error *err)
+{
+    struct page_place place = {0};
+
+    while (*at < end && !place.zero) {
+        int rc = snapshot_reader_locate(s, block, *at, &place, err);
+
+        if (rc < 0 && rc != ERR_CORRUPT)
+            return rc;
+        table[*at - first] = rc < 0 ? ENTRY_LOST : entry_of(&place);
+        (*at)++;
+    }
+    return 0;
+}
+
 static int look_up(struct snapshot_reader *s, uint32_t block, pgno_t first,
                    pgno_t end, uint64_t *table, struct error *err)
 {
-    struct page_place place;
     pgno_t at = first;
 
     while (at < end) {
         pgno_t next;
         int rc = snapshot_reader_next_data(s, block, at, &next, err);
 
+        /* Damage may lie in a segment further on: then page by page. */
+        if (rc < 0 && rc != ERR_CORRUPT)
+            return rc;
+        if (rc == 0)
+            at = MIN(next, end);
+        rc = look_up_run(s, block, first, end, table, &at, err);
         if (rc < 0)
             return rc;
-        at = MIN(next, end);
-        for (; at < end; at++) {
-            rc = snapshot_reader_locate(s, block, at, &place, err);
-            if (rc < 0)
-                return rc;
-            if (place.zero)
-                break;
-            table[at - first] = entry_of(&place);
-        }
     }
     return 0;
 }
@@ -295,6 +313,21 @@ static int load_segment(struct snapshot_frames *f, uint32_t block,
     return 0;
 }
 
+/* What is wrong with a lost page; a reader keeps it. */
+static int say_why(struct snapshot_frames *f, uint32_t block, pgno_t pgno,
+                   struct page_place *ret, struct error *err)
+{
+    struct snapshot_reader *s;
+    uint64_t before;
+    int rc = borrow_reader(f, &s, &before, err);
+
+    if (rc < 0)
+        return rc;
+    rc = snapshot_reader_locate(s, block, pgno, ret, err);
+    return_reader(f, s, before);
+    return rc;
+}
+
 int snapshot_frames_locate(struct snapshot_frames *f, uint32_t block,
                            pgno_t pgno, struct page_place *ret,
                            struct error *err)
@@ -309,6 +342,8 @@ int snapshot_frames_locate(struct snapshot_frames *f, uint32_t block,
     rc = load_segment(f, block, pgno / SEGMENT_PAGES, &table, err);
     if (rc < 0)
         return rc;
+    if (table[pgno % SEGMENT_PAGES] == ENTRY_LOST)
+        return say_why(f, block, pgno, ret, err);
     place_of(table[pgno % SEGMENT_PAGES], ret);
     return 0;
 }

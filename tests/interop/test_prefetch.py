@@ -61,7 +61,7 @@ def until_touched(t, *args, beats=3, passes=1):
 def fewer_faults(version):
     t = taken(version)
     # Without what the capture saw (7.2): it would spare the first run faults.
-    first = until_touched(t, "--prefetch", "off")
+    first = until_touched(t, "--prefetch", "off", passes=2)
     # All hints before the guest runs: else how many it outruns depends on how
     # busy the machine is. bench/restore measures that.
     second = until_touched(t, "--head-start", "5s")
