@@ -3,8 +3,8 @@
 #include "core/base/clock.h"
 
 #define REST_NS      (2 * NS_PER_MS)
-#define LEARN_NS     (20 * NS_PER_MS)
-#define REST_MOST_NS (2 * NS_PER_SEC)
+#define LEARN_NS     (5 * NS_PER_MS)
+#define REST_MOST_NS (NS_PER_SEC / 2)
 #define REST_SHARE   4u /* one part of so many */
 
 void fill_pace_init(struct fill_pace *p, uint64_t max_bytes_per_s)

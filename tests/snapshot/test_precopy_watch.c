@@ -16,6 +16,7 @@ struct fixture {
     struct precopy_watch watch;
     uint64_t now_ns;
     uint64_t bytes;
+    bool ended;
     struct error err;
 };
 
@@ -33,13 +34,21 @@ static int setup(void **state)
     return 0;
 }
 
+/* Its parameters are its thread's until then. */
+static void end(struct fixture *f)
+{
+    qmp_session_close(f->qmp);
+    fake_qemu_stop(&f->qemu);
+    f->ended = true;
+}
+
 static int teardown(void **state)
 {
     struct fixture *f = *state;
 
     qemu_source_release(&f->source);
-    qmp_session_close(f->qmp);
-    fake_qemu_stop(&f->qemu);
+    if (!f->ended)
+        end(f);
     fake_qemu_release(&f->qemu);
     stopper_release(&f->stop);
     free(f);
@@ -90,6 +99,7 @@ static void rounds_that_do_not_get_smaller_are_given_up(void **state)
                  "round 10 sent 2048 KiB again, at 7812 KiB/s");
     assert_non_null(strstr(f->err.hint, "--auto-converge"));
     /* Not before all was tried that the budget allows. */
+    end(f);
     assert_int_equal(json_path_int(f->qemu.parameters, "downtime-limit", 0),
                      150);
     assert_int_equal(f->source.stop_ns, 0);
@@ -134,6 +144,7 @@ static void a_background_save_is_not_asked_about(void **state)
     begin(f, false);
     f->source.mode = SNAPSHOT_BACKGROUND;
     assert_ok(rounds_alike(f, 40), &f->err);
+    end(f);
     assert_false(fake_qemu_was_asked(&f->qemu, "query-migrate"));
 }
 
@@ -144,6 +155,7 @@ static void qemu_is_not_asked_while_the_vm_stands_still(void **state)
     begin(f, false);
     f->source.stop_ns = 1;
     assert_ok(rounds_alike(f, 14), &f->err);
+    end(f);
     assert_false(fake_qemu_was_asked(&f->qemu, "query-migrate"));
 }
 
