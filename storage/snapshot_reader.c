@@ -202,7 +202,7 @@ static int use_pack(struct snapshot_reader *s, uint32_t number,
 
     if (o->damage) {
         error_copy(err, o->damage);
-        return err->code;
+        return ERR_CORRUPT;
     }
     if (!o->reader)
         rc = keep_damage(o, open_pack(s, number, err), err);
