@@ -294,15 +294,6 @@ static int print(const struct diff *d, bool with_ranges, struct error *err)
     return rc < 0 ? rc : output_flush(err);
 }
 
-static int open_snapshot(struct repository *repository, const char *name,
-                         struct snapshot_reader **ret, struct error *err)
-{
-    char id[SNAPSHOT_ID_LEN + 1];
-    int rc = repository_resolve(repository, name, id, err);
-
-    return rc < 0 ? rc : snapshot_reader_open(repository, id, ret, err);
-}
-
 static int run(struct cli *cli, int argc, char **argv, struct error *err)
 {
     cleanup(repository) struct repository *repository = NULL;
@@ -319,9 +310,9 @@ static int run(struct cli *cli, int argc, char **argv, struct error *err)
     if (rc == 0)
         rc = lease_acquire(repository, "read", NULL, &lease, err);
     if (rc == 0)
-        rc = open_snapshot(repository, words.rest[0], &d.a, err);
+        rc = cli_open_snapshot(repository, words.rest[0], &d.a, err);
     if (rc == 0)
-        rc = open_snapshot(repository, words.rest[1], &d.b, err);
+        rc = cli_open_snapshot(repository, words.rest[1], &d.b, err);
     if (rc == 0)
         rc = gather(&d, cli->stop, err);
     if (rc == 0)

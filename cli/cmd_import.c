@@ -35,17 +35,6 @@ static const struct option_spec options[] = {
 };
 #undef AT
 
-int raw_format_check(const char *format, struct error *err)
-{
-    if (!format)
-        return fail(err, ERR_USAGE, "--format FORMAT is missing");
-    if (strcmp(format, "raw") == 0)
-        return 0;
-    fail(err, ERR_UNSUPPORTED, "format '%s' is not known to this version",
-         format);
-    return error_hint(err, "there is 'raw': a flat memory file");
-}
-
 static const char *name_of(const char *path)
 {
     const char *slash = strrchr(path, '/');

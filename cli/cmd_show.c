@@ -30,12 +30,9 @@ static int gather(struct cli *cli, struct repository *repository,
                   const char *name, bool map, struct opened *to,
                   struct error *err)
 {
-    char id[SNAPSHOT_ID_LEN + 1];
     struct snapshot_reader *reader;
-    int rc = repository_resolve(repository, name, id, err);
+    int rc = cli_open_snapshot(repository, name, &reader, err);
 
-    if (rc == 0)
-        rc = snapshot_reader_open(repository, id, &reader, err);
     if (rc < 0)
         return rc;
     to->readers[to->n] = reader;

@@ -1,7 +1,10 @@
 /*
- * command.c - what most commands begin with: the repository that is meant.
+ * command.c - what most commands begin with: the repository and the snapshot
+ * that are meant.
  */
 #include "cli/command.h"
+
+#include "storage/snapshot_reader.h"
 
 /* Locations that are no folder carry a scheme: "s3://bucket/prefix". */
 int cli_check_location(const char *path, struct error *err)
@@ -34,4 +37,13 @@ int cli_open_repository(struct cli *cli, struct repository **ret,
     if (rc == ERR_NOREPO && !err->hint[0])
         error_hint(err, "'firn init %s' makes one", cli->repo_path);
     return rc;
+}
+
+int cli_open_snapshot(struct repository *repository, const char *name,
+                      struct snapshot_reader **ret, struct error *err)
+{
+    char id[SNAPSHOT_ID_LEN + 1];
+    int rc = repository_resolve(repository, name, id, err);
+
+    return rc < 0 ? rc : snapshot_reader_open(repository, id, ret, err);
 }

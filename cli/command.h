@@ -22,7 +22,7 @@ struct cli {
     struct stopper *stop; /* SIGINT, SIGTERM */
     bool error_told;      /* set by a command: its last JSON object says what
                              is wrong, an error object would be one too many */
-    bool told;              /* set by a command: nothing at all is left to say */
+    bool told;            /* set by a command: nothing at all is left to say */
 };
 
 /*
@@ -47,8 +47,15 @@ int cli_check_location(const char *path, struct error *err) NODISCARD;
 int cli_open_repository(struct cli *cli, struct repository **ret,
                         struct error *err) NODISCARD;
 
-extern const struct command cmd_init, cmd_snapshot, cmd_list, cmd_show, cmd_diff,
-    cmd_restore, cmd_run, cmd_pager, cmd_plan, cmd_serve, cmd_import, cmd_export, cmd_check,
-    cmd_bench, cmd_doctor, cmd_version, cmd_forget, cmd_prune, cmd_repair;
+/* The snapshot that `name` means. */
+struct snapshot_reader;
+int cli_open_snapshot(struct repository *repository, const char *name,
+                      struct snapshot_reader **ret,
+                      struct error *err) NODISCARD;
+
+extern const struct command cmd_init, cmd_snapshot, cmd_list, cmd_show,
+    cmd_diff, cmd_restore, cmd_run, cmd_pager, cmd_plan, cmd_serve, cmd_import,
+    cmd_export, cmd_check, cmd_bench, cmd_doctor, cmd_version, cmd_forget,
+    cmd_prune, cmd_repair;
 
 #endif

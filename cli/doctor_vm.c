@@ -3,6 +3,7 @@
  * anything, so that `doctor` may look at a VM that somebody else is migrating.
  */
 #include "cli/doctor.h"
+#include "core/qmp/qmp_message.h"
 #include "core/qmp/qmp_session.h"
 #include "snapshot/capture_mode.h"
 
@@ -147,19 +148,6 @@ static void judge_migration(const struct vm *vm, struct host_finding *ret)
     }
 }
 
-static bool has_capability(const struct vm *vm, const char *name)
-{
-    const json_t *item;
-    size_t i;
-
-    json_array_foreach(vm->capabilities, i, item)
-    {
-        if (strcmp(json_path_str(item, "capability", ""), name) == 0)
-            return true;
-    }
-    return false;
-}
-
 static void judge_capabilities(const struct vm *vm, struct host_finding *ret)
 {
     static const char *const wanted[] = {"events",       "return-path",
@@ -169,7 +157,8 @@ static void judge_capabilities(const struct vm *vm, struct host_finding *ret)
     char lack[200] = "";
 
     for (size_t i = 0; i < ARRAY_LEN(wanted); i++) {
-        char *list = has_capability(vm, wanted[i]) ? have : lack;
+        char *list =
+            qmp_find_capability(vm->capabilities, wanted[i]) ? have : lack;
         size_t used = strlen(list);
 
         snprintf(list + used, sizeof(have) - used, "%s%s", used ? ", " : "",
@@ -189,7 +178,8 @@ static void judge_mode(const struct vm *vm, struct host_finding *ret)
         .version = QEMU_VERSION(vm->major, vm->minor),
         .tcg = !vm->kvm,
         .running = strcmp(vm->run_state, "running") == 0,
-        .can_background = has_capability(vm, "background-snapshot"),
+        .can_background =
+            qmp_find_capability(vm->capabilities, "background-snapshot"),
         .n_backends = json_array_size(vm->backends),
     };
     struct capture_choice choice;

@@ -5,8 +5,8 @@
 #include "cli/show.h"
 
 #include "cli/secrets.h"
-#include "cli/shared_packs.h"
 #include "cli/summary.h"
+#include "storage/references.h"
 #include "storage/hints.h"
 
 /* Hints are a cache: without them, or with damaged ones, there is nothing to
@@ -45,7 +45,7 @@ int show_init(struct show *s, struct repository *repository,
         return fail_nomem(err);
     rc = secrets_mask_json(snapshot_reader_facts(reader), &s->facts, err);
     if (rc == 0 && with_map)
-        rc = shared_packs_find(repository, reader, stop, &shared, err);
+        rc = references_shared(repository, reader, stop, &shared, err);
     for (uint32_t i = 0; rc == 0 && i < n; i++)
         rc = memory_map_init(&s->maps[i], reader, i, shared, stop, err);
     return rc;

@@ -4,6 +4,7 @@
 
 #define LOG_AREA "source"
 #include "core/base/log.h"
+#include "core/qmp/qmp_message.h"
 
 void qemu_settings_release(struct qemu_settings *s)
 {
@@ -48,27 +49,15 @@ int qemu_settings_read_parameters(struct qemu_settings *s, struct error *err)
     return rc < 0 ? rc : check_parameters(s->parameters, err);
 }
 
-static const json_t *find(const struct qemu_settings *s, const char *capability)
-{
-    const json_t *c;
-    size_t i;
-
-    json_array_foreach(s->capabilities, i, c)
-    {
-        if (strcmp(json_path_str(c, "capability", ""), capability) == 0)
-            return c;
-    }
-    return NULL;
-}
-
 bool qemu_settings_has(const struct qemu_settings *s, const char *capability)
 {
-    return find(s, capability) != NULL;
+    return qmp_find_capability(s->capabilities, capability) != NULL;
 }
 
 bool qemu_settings_is_on(const struct qemu_settings *s, const char *capability)
 {
-    return json_path_bool(find(s, capability), "state", false);
+    return json_path_bool(qmp_find_capability(s->capabilities, capability),
+                          "state", false);
 }
 
 void qemu_settings_recall(struct qemu_settings *s)

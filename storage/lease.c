@@ -312,10 +312,7 @@ static int reference_snapshot(void *arg, const char *id, struct error *err)
 {
     struct reaper *p = arg;
     cleanup(manifest) struct manifest *m = NULL;
-    const struct manifest_pack *packs;
-    uint8_t bytes[LAYOUT_PACK_ID_BYTES];
     struct error why;
-    uint32_t n, number;
     int rc =
         manifest_open(repository_snapshots_dirfd(p->repository), id, &m, &why);
 
@@ -324,12 +321,7 @@ static int reference_snapshot(void *arg, const char *id, struct error *err)
         p->all_readable = false;
         return 0;
     }
-    packs = manifest_packs(m, &n);
-    for (uint32_t i = 0; rc == 0 && i < n; i++) {
-        if (layout_id_bytes(packs[i].id, bytes, sizeof(bytes)))
-            rc = pack_set_add(&p->referenced, bytes, &number, err);
-    }
-    return rc;
+    return manifest_add_packs(m, &p->referenced, err);
 }
 
 static int read_snapshots(struct reaper *p, struct error *err)
@@ -366,7 +358,7 @@ static int remove_packs(struct reaper *p, const json_t *packs,
     return rc;
 }
 
-static bool any_process_lives(const json_t *content)
+pid_t lease_first_living(const json_t *content)
 {
     const json_t *processes = json_object_get(content, "processes");
 
@@ -377,9 +369,9 @@ static bool any_process_lives(const json_t *content)
 
         if (pid > 0 && pid <= INT32_MAX && ticks >= 0 &&
             process_alive((pid_t)pid, (uint64_t)ticks))
-            return true;
+            return (pid_t)pid;
     }
-    return false;
+    return 0;
 }
 
 bool lease_content_is_dead(const struct lease_origin *here, uint64_t now_ns,
@@ -395,7 +387,7 @@ bool lease_content_is_dead(const struct lease_origin *here, uint64_t now_ns,
         (same_boot && json_path_int(content, "pid_namespace", 0) !=
                           (int64_t)here->pid_namespace))
         return expires < 0 || (uint64_t)expires < now_ns;
-    return !same_boot || !any_process_lives(content);
+    return !same_boot || lease_first_living(content) == 0;
 }
 
 /* A file that is no lease has no processes to ask: its age decides. */

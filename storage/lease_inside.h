@@ -22,6 +22,8 @@ struct lease_origin {
 int lease_origin_find(struct lease_origin *ret, struct error *err) NODISCARD;
 bool lease_content_is_dead(const struct lease_origin *here, uint64_t now_ns,
                            const json_t *content);
+/* The first of the lease's processes that lives, or 0. */
+pid_t lease_first_living(const json_t *content);
 bool lease_file_is_old(int locks_dirfd, const char *id, uint64_t now_ns);
 /* May go without a lease where nothing can be written. */
 bool lease_is_of_reader(const char *purpose);

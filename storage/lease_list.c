@@ -55,20 +55,6 @@ const struct lease_info *lease_infos_reader(const struct lease_infos *l,
     return NULL;
 }
 
-static pid_t first_living(const json_t *processes)
-{
-    for (size_t i = 0; i < json_array_size(processes); i++) {
-        const json_t *process = json_array_get(processes, i);
-        int64_t pid = json_path_int(process, "pid", 0);
-        int64_t ticks = json_path_int(process, "start_ticks", -1);
-
-        if (pid > 0 && pid <= INT32_MAX && ticks >= 0 &&
-            process_alive((pid_t)pid, (uint64_t)ticks))
-            return (pid_t)pid;
-    }
-    return 0;
-}
-
 static void describe(const char *id, const json_t *content,
                      struct lease_info *ret)
 {
@@ -84,7 +70,7 @@ static void describe(const char *id, const json_t *content,
     snprintf(ret->host, sizeof(ret->host), "%.127s",
              json_path_str(content, "host", "?"));
     ret->host[strcspn(ret->host, "/")] = '\0';
-    ret->pid = first_living(json_object_get(content, "processes"));
+    ret->pid = lease_first_living(content);
     ret->packs = json_incref(json_object_get(content, "packs"));
 }
 

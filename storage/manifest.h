@@ -60,6 +60,9 @@ const struct manifest_pack *manifest_packs(const struct manifest *m,
 uint32_t manifest_pack_number(const struct manifest *m,
                               const uint8_t id[static LAYOUT_PACK_ID_BYTES]);
 /* Of the file, as it is stored. */
+/* Adds the ids of all its packs. */
+int manifest_add_packs(const struct manifest *m, struct pack_set *add,
+                       struct error *err) NODISCARD;
 uint64_t manifest_object_bytes(const struct manifest *m);
 
 /* The first segment of `block` at or behind `segno` that is not all zero;

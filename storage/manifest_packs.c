@@ -84,3 +84,14 @@ uint32_t manifest_pack_number(const struct manifest *m,
 {
     return pack_set_find(&m->pack_ids, id);
 }
+
+int manifest_add_packs(const struct manifest *m, struct pack_set *add,
+                       struct error *err)
+{
+    uint32_t number;
+    int rc = 0;
+
+    for (uint32_t i = 0; rc == 0 && i < m->pack_ids.n; i++)
+        rc = pack_set_add(add, m->pack_ids.ids[i], &number, err);
+    return rc;
+}

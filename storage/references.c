@@ -1,3 +1,6 @@
+/*
+ * references.c - the lists of packs of many snapshots, made one set.
+ */
 #include "storage/references.h"
 
 #include "storage/manifest.h"
@@ -28,10 +31,7 @@ static int add_snapshot(void *arg, const char *id, struct error *err)
 {
     struct reading *r = arg;
     cleanup(manifest) struct manifest *m = NULL;
-    const struct manifest_pack *packs;
-    uint8_t bytes[LAYOUT_PACK_ID_BYTES];
     struct error why;
-    uint32_t n, number;
     int rc;
 
     if (r->stop && stopper_pulled(r->stop))
@@ -42,12 +42,7 @@ static int add_snapshot(void *arg, const char *id, struct error *err)
     if (rc < 0)
         return unreadable(id, &why, err);
     r->found.snapshots++;
-    packs = manifest_packs(m, &n);
-    for (uint32_t i = 0; rc == 0 && i < n; i++) {
-        if (layout_id_bytes(packs[i].id, bytes, sizeof(bytes)))
-            rc = pack_set_add(&r->found.packs, bytes, &number, err);
-    }
-    return rc;
+    return manifest_add_packs(m, &r->found.packs, err);
 }
 
 int references_read(struct repository *r, struct stopper *stop,
@@ -64,4 +59,57 @@ int references_read(struct repository *r, struct stopper *stop,
     }
     *ret = reading.found;
     return 0;
+}
+
+/* One that cannot be read is passed over: `check` names it. */
+static int add_one(struct repository *r, const char *id, struct pack_set *add,
+                   struct error *err)
+{
+    cleanup(manifest) struct manifest *m = NULL;
+    int rc = manifest_open(repository_snapshots_dirfd(r), id, &m, err);
+
+    if (rc == ERR_NOMEM)
+        return rc;
+    return rc < 0 ? 0 : manifest_add_packs(m, add, err);
+}
+
+static int add_older(struct repository *r, const char *id, struct stopper *stop,
+                     struct pack_set *add, struct error *err)
+{
+    struct snapshot_summary *all;
+    bool older = true;
+    size_t n;
+    int rc = repository_list(r, NULL, NULL, &all, &n, err);
+
+    if (rc < 0)
+        return rc;
+    for (size_t i = 0; i < n; i++) {
+        older = older && strcmp(all[i].id, id) != 0;
+        if (rc == 0 && older && stopper_pulled(stop))
+            rc = stopper_error(stop, err);
+        if (rc == 0 && older)
+            rc = add_one(r, all[i].id, add, err);
+        snapshot_summary_release(&all[i]);
+    }
+    free(all);
+    return rc;
+}
+
+int references_shared(struct repository *r, const struct snapshot_reader *s,
+                      struct stopper *stop, bool **ret, struct error *err)
+{
+    size_t n;
+    const struct snapshot_pack *packs = snapshot_reader_packs(s, &n);
+    cleanup_free bool *shared = calloc(n + 1, sizeof(*shared));
+    struct pack_set older = {0};
+    int rc =
+        shared ? add_older(r, snapshot_reader_summary(s)->id, stop, &older, err)
+               : fail_nomem(err);
+
+    for (size_t i = 0; rc == 0 && i < n; i++)
+        shared[i] = pack_set_find_text(&older, packs[i].id) != PACK_SET_NONE;
+    pack_set_release(&older);
+    if (rc == 0)
+        *ret = steal_ptr(&shared);
+    return rc;
 }

@@ -11,7 +11,6 @@ order that changes from run to run; prints medians (least–greatest) and what t
 figures must show. --big: a guest of 32 GiB of which 1 GiB is written, against a
 migration to a process that reads and drops all. Peers: see --help."""
 import argparse
-import json
 import os
 import random
 import shutil
@@ -21,6 +20,7 @@ import time
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)),
                                 "../lib"))
 import capture_report as report  # noqa: E402
+import figures  # noqa: E402
 import measure  # noqa: E402
 import new_pages  # noqa: E402
 from savers import SAVERS, WHAT, Refused, lab  # noqa: E402
@@ -195,9 +195,7 @@ class Bench:
 
     def keep(self):
         """After each row: a run that is broken off is worth what it has."""
-        if self.args.json:
-            with open(self.args.json, "w") as f:
-                json.dump(self.figures(), f)
+        figures.keep(self.args, self.figures())
 
     def run(self):
         for size in self.args.sizes:
@@ -222,10 +220,7 @@ def parse():
     p.add_argument("--disk", default="/var/tmp",
                    help="where images on ext4 go")
     p.add_argument("--big", action="store_true")
-    p.add_argument("--json", help="keep the figures of all runs in this file")
-    p.add_argument("--from", dest="source", help="figures of an earlier run")
-    p.add_argument("--write-docs", action="store_true",
-                   help="put the tables into docs/benchmarks.md")
+    figures.add_options(p)
     args = p.parse_args()
     asked = args.peers and args.peers.split(",")
     unknown = set(asked or ()) - set(SAVERS)
@@ -240,19 +235,16 @@ def parse():
     return args
 
 
+def measured(args):
+    if args.big:
+        import big
+        return big.run(args.runs, say)
+    return Bench(args).run()
+
+
 def main():
     args = parse()
-    if args.source:
-        with open(args.source) as f:
-            found = json.load(f)
-    elif args.big:
-        import big
-        found = big.run(args.runs, say)
-    else:
-        found = Bench(args).run()
-    if args.json and not args.source:
-        with open(args.json, "w") as f:
-            json.dump(found, f)
+    found = figures.found(args, lambda: measured(args))
     report.tell(found, say, args.write_docs)
 
 

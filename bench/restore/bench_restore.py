@@ -13,7 +13,6 @@ back in turn; prints medians (least-greatest) and what the figures must show.
 from a live QEMU. --big: 32 GiB of which 1 GiB is written, beside 2 GiB with the
 same program. Peers: see --help."""
 import argparse
-import json
 import os
 import random
 import sys
@@ -21,6 +20,7 @@ import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)),
                                 "../lib"))
+import figures  # noqa: E402
 import measure  # noqa: E402
 import restore_report as report  # noqa: E402
 from restorers import FIRN, WHAT, FirnRestore, Images  # noqa: E402
@@ -121,9 +121,7 @@ class Bench:
         row["read_mb"] = (row["firn"]["read_bytes"] or 0) / 1e6 if (
             peer in FIRN) else measure.allocated(images.of(peer)) / 1e6
         self.rows.append(row)
-        if self.args.json:
-            with open(self.args.json, "w") as f:
-                json.dump({"rows": self.rows, "refused": self.refused}, f)
+        figures.keep(self.args, {"rows": self.rows, "refused": self.refused})
         say(f"{size} GiB {cache} run {run + 1} {peer}: first"
             f" {row['first_s']:.3f} s, responsive {row['responsive_s']:.3f} s,"
             f" full {row['full_s']:.2f} s, {row['touch_faults']} faults in the"
@@ -251,10 +249,7 @@ def parse():
     p.add_argument("--disk", default="/var/tmp", help="where the images go")
     p.add_argument("--faults", action="store_true")
     p.add_argument("--big", action="store_true")
-    p.add_argument("--json", help="keep the figures of all runs in this file")
-    p.add_argument("--from", dest="source", help="figures of an earlier run")
-    p.add_argument("--write-docs", action="store_true",
-                   help="put the tables into docs/benchmarks.md")
+    figures.add_options(p)
     args = p.parse_args()
     args.peers = args.peers.split(",")
     unknown = set(args.peers) - set(WHAT)
@@ -266,20 +261,15 @@ def parse():
     return args
 
 
+def measured(args):
+    if args.faults:
+        return faults(args.runs)
+    return big(args.runs) if args.big else Bench(args).run()
+
+
 def main():
     args = parse()
-    if args.source:
-        with open(args.source) as f:
-            found = json.load(f)
-    elif args.faults:
-        found = faults(args.runs)
-    elif args.big:
-        found = big(args.runs)
-    else:
-        found = Bench(args).run()
-    if args.json and not args.source:
-        with open(args.json, "w") as f:
-            json.dump(found, f)
+    found = figures.found(args, lambda: measured(args))
     report.tell(found, say, args.write_docs)
 
 

@@ -10,7 +10,6 @@ VM stands still: firn takes its snapshot, the others get the same memory as a ra
 file, which they find in the page cache; making that file is not in their time.
 Prints bytes and seconds an image, with what its new pages need alone."""
 import argparse
-import json
 import os
 import shutil
 import sys
@@ -18,6 +17,7 @@ import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)),
                                 "../lib"))
+import figures  # noqa: E402
 import measure  # noqa: E402
 import new_pages  # noqa: E402
 from capture_report import DOCUMENT  # noqa: E402
@@ -166,20 +166,10 @@ def main():
     p.add_argument("--images", type=int, default=6)
     p.add_argument("--stores", default="firn,restic,borg,borg-64k")
     p.add_argument("--disk", default="/var/tmp", help="where all goes")
-    p.add_argument("--json", help="keep the figures in this file")
-    p.add_argument("--from", dest="source", help="figures of an earlier run")
-    p.add_argument("--write-docs", action="store_true",
-                   help="put the table into docs/benchmarks.md")
+    figures.add_options(p)
     args = p.parse_args()
     args.stores = args.stores.split(",")
-    if args.source:
-        with open(args.source) as f:
-            found = json.load(f)
-    else:
-        found = run(args)
-    if args.json and not args.source:
-        with open(args.json, "w") as f:
-            json.dump(found, f)
+    found = figures.found(args, lambda: run(args))
     text = report(found)
     say("\n" + text)
     if args.write_docs:

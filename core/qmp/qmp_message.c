@@ -134,3 +134,16 @@ int qmp_put_command(struct buf *b, const struct qmp_command *c,
         return rc;
     return buf_append(b, "\r\n", 2, err);
 }
+
+const json_t *qmp_find_capability(const json_t *capabilities, const char *name)
+{
+    const json_t *item;
+    size_t i;
+
+    json_array_foreach(capabilities, i, item)
+    {
+        if (strcmp(json_path_str(item, "capability", ""), name) == 0)
+            return item;
+    }
+    return NULL;
+}

@@ -59,4 +59,8 @@ struct qmp_command {
 int qmp_put_command(struct buf *b, const struct qmp_command *c,
                     struct error *err) NODISCARD;
 
+/* The entry of a capability in an answer to query-migrate-capabilities, NULL if
+ * this QEMU does not know it; borrowed. */
+const json_t *qmp_find_capability(const json_t *capabilities, const char *name);
+
 #endif
