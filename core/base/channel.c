@@ -1,3 +1,15 @@
+/*
+ * channel.c - unix sockets that a stopper can interrupt.
+ *
+ * Each call tries first, with MSG_DONTWAIT, and polls only when nothing moves:
+ * on a busy socket a read is one system call, and the descriptor itself stays
+ * blocking, so that it may be handed to a child as it is. A signal (EINTR)
+ * leads to the same poll, which looks at the stopper.
+ *
+ * Two ends of a connection mean different things. Reading from a peer that went
+ * away is the end of its bytes, however it went; writing to one is an error,
+ * since the bytes were wanted.
+ */
 #include "core/base/channel.h"
 
 #include <fcntl.h>
@@ -69,8 +81,6 @@ int channel_listen(const char *path, int backlog, int *ret_fd,
 {
     cleanup_close int fd = -1;
     struct sockaddr_un address;
-    mode_t old;
-    int bound;
     int rc = fill_address(path, &address, err);
 
     if (rc < 0)
@@ -78,10 +88,11 @@ int channel_listen(const char *path, int backlog, int *ret_fd,
     rc = new_socket(&fd, err);
     if (rc < 0)
         return rc;
-    old = umask(0177);
-    bound = bind(fd, (struct sockaddr *)&address, sizeof(address));
-    umask(old);
-    if (bound < 0 || listen(fd, backlog) < 0)
+    /* bind() gives the name the socket's own mode. umask(2) would do it too,
+     * but to every file and folder that other threads make meanwhile. */
+    if (fchmod(fd, 0600) < 0 ||
+        bind(fd, (struct sockaddr *)&address, sizeof(address)) < 0 ||
+        listen(fd, backlog) < 0)
         return fail_errno(err, ERR_IO, "cannot listen at socket '%s'", path);
     *ret_fd = steal_fd(&fd);
     return 0;
@@ -120,6 +131,7 @@ int channel_peer(int fd, struct channel_peer *ret, struct error *err)
 int channel_read(int fd, void *data, size_t max, struct stopper *stop,
                  uint64_t deadline_ns, size_t *ret_n, struct error *err)
 {
+    assert(max > 0); /* recv() gives 0 for that, as at the end */
     for (;;) {
         ssize_t n = recv(fd, data, max, MSG_DONTWAIT);
         int rc;
@@ -182,6 +194,7 @@ int channel_write_with_fd(int fd, const void *data, size_t len, int passed,
     struct cmsghdr *c = CMSG_FIRSTHDR(&msg);
     ssize_t n;
 
+    assert(len > 0 && passed >= 0); /* a descriptor rides on a byte */
     c->cmsg_level = SOL_SOCKET;
     c->cmsg_type = SCM_RIGHTS;
     c->cmsg_len = CMSG_LEN(sizeof(int));
