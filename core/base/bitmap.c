@@ -1,3 +1,12 @@
+/*
+ * bitmap.c - bits in words, and how many of them are set.
+ *
+ * `n_set` is kept at every change, a popcount a word, so that "is anything
+ * left" and "how much is left" cost nothing and nobody walks the words to count
+ * them. Walks skip 64 bits at a time; next_clear() is next_set() over inverted
+ * words, and the bits behind `n_bits`, which then look set, are cut off by the
+ * MIN.
+ */
 #include "core/base/bitmap.h"
 
 #include <errno.h>

@@ -15,13 +15,18 @@ struct bitmap {
     uint64_t n_set; /* how many are set */
 };
 
+/* All bits clear. ERR_NOMEM is the only error. release() also takes an all-zero
+ * struct, and leaves one. */
 int bitmap_init(struct bitmap *b, uint64_t n_bits, struct error *err) NODISCARD;
 void bitmap_release(struct bitmap *b);
 
+/* A bit or a range that is not below `n_bits` is a mistake of the caller. */
 bool bitmap_test(const struct bitmap *b, uint64_t bit);
 /* Both return what the bit was before. */
 bool bitmap_set(struct bitmap *b, uint64_t bit);
 bool bitmap_clear(struct bitmap *b, uint64_t bit);
+/* `n_set` counts only the bits that change: a range may overlap what was
+ * set. */
 void bitmap_set_range(struct bitmap *b, uint64_t first, uint64_t count);
 void bitmap_clear_range(struct bitmap *b, uint64_t first, uint64_t count);
 

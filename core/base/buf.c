@@ -1,3 +1,10 @@
+/*
+ * buf.c - a byte buffer that doubles.
+ *
+ * reserve() always keeps one byte more than was asked for. That byte is where
+ * buf_str() puts its NUL: text can be read at any time without a call that may
+ * fail, and a buffer of bytes does not care.
+ */
 #include "core/base/buf.h"
 
 #include <stdarg.h>
@@ -16,6 +23,7 @@ int buf_reserve(struct buf *b, size_t extra, struct error *err)
     size_t cap;
     uint8_t *data;
 
+    assert(b->len <= b->cap);
     /* One byte more than asked for, so that buf_str() never needs memory. */
     if (!add_checked(b->len, extra, &need) || need >= SIZE_MAX / 2)
         return fail_nomem(err);
@@ -90,6 +98,7 @@ const char *buf_str(struct buf *b)
 {
     if (!b->data)
         return "";
+    assert(b->len < b->cap);
     b->data[b->len] = '\0';
     return (const char *)b->data;
 }

@@ -38,9 +38,10 @@ BYTES_STORER(store_le16, uint16_t, htole16)
 BYTES_STORER(store_le32, uint32_t, htole32)
 BYTES_STORER(store_le64, uint64_t, htole64)
 
-/* `align` is a power of two. */
+/* `align` is a power of two; `v` at most 2^64 - align. */
 static inline UNUSED uint64_t align_up(uint64_t v, uint64_t align)
 {
+    assert(align > 0 && (align & (align - 1)) == 0);
     return (v + align - 1) & ~(align - 1);
 }
 
@@ -60,6 +61,7 @@ static inline UNUSED bool add_checked(uint64_t a, uint64_t b, uint64_t *ret)
     return true;
 }
 
+/* a * b into *ret; false, with *ret untouched, when it would wrap. */
 static inline UNUSED bool mul_checked(uint64_t a, uint64_t b, uint64_t *ret)
 {
     uint64_t product;

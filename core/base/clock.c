@@ -1,3 +1,11 @@
+/*
+ * clock.c - the system's clocks as nanoseconds in 64 bits.
+ *
+ * Monotonic time decides (it counts from boot and never goes back), real time
+ * is only written down. clock_poll_ms() rounds up: rounded down, a wait would
+ * come back just before its deadline and be asked for again as "0 ms", in a
+ * circle.
+ */
 #include "core/base/clock.h"
 
 #include <stdio.h>

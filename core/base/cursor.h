@@ -37,6 +37,7 @@ static inline UNUSED NODISCARD bool cursor_bytes(struct cursor *c, size_t n,
     return true;
 }
 
+/* Over `n` bytes without looking at them. */
 static inline UNUSED NODISCARD bool cursor_skip(struct cursor *c, size_t n)
 {
     const uint8_t *ignored;

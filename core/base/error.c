@@ -1,3 +1,12 @@
+/*
+ * error.c - filling, wrapping and naming the error value.
+ *
+ * Everything is text in fixed arrays of the caller: no call here allocates or
+ * can fail. What does not fit is cut at the end, so the outer words, which say
+ * what was being done, survive the inner ones. fail() also leaves a debug line
+ * with file and line (area "error"), for an error that a caller drops on
+ * purpose is otherwise never seen.
+ */
 #include "core/base/error.h"
 
 #include <errno.h>
@@ -12,11 +21,18 @@ static const struct {
     int exit_status;
     const char *sentence;
 } codes[] = {
+    /* The first is what find() gives for a code that is not listed. */
 #define X(constant, value, name, status, sentence)                             \
     {constant, name, status, sentence},
     ERROR_CODES(X)
 #undef X
 };
+
+/* Callers look for `rc < 0`: a code of another sign would pass for success. */
+#define X(constant, value, name, status, sentence) \
+    static_assert((constant) < 0 && (status) > 0, name);
+ERROR_CODES(X)
+#undef X
 
 static size_t find(int code)
 {
@@ -43,6 +59,7 @@ int error_set(struct error *err, int code, int sys_errno, const char *file,
     size_t used;
     va_list ap;
 
+    assert(code < 0);
     err->code = code_for_errno(code, sys_errno);
     err->sys_errno = sys_errno;
     err->file = file;

@@ -73,6 +73,7 @@ struct error {
     error_set((err), (code), errno, __FILE__, __LINE__, __VA_ARGS__)
 #define fail_nomem(err) fail((err), ERR_NOMEM, "out of memory")
 
+/* What the macros above call; `file` must live for ever, as __FILE__ does. */
 int error_set(struct error *err, int code, int sys_errno, const char *file,
               int line, const char *fmt, ...) PRINTF_LIKE(6, 7);
 

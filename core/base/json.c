@@ -1,3 +1,11 @@
+/*
+ * json.c - jansson with our errors, limits and paths.
+ *
+ * Peers (QEMU, a lock file, a manifest somebody edited) may send anything:
+ * parsing is strict, bounded in length, and refuses a key that is there twice,
+ * where two readers could see two values. What we print ourselves is one line,
+ * so that a file or a stream of values can be cut at newlines.
+ */
 #include "core/base/json.h"
 
 #include <stdarg.h>

@@ -12,7 +12,8 @@
 
 #include "core/base/buf.h"
 
-/* Nested deeper or longer than this is refused, whoever sent it. */
+/* Longer texts are refused, whoever sent them; so are those that nest deeper
+ * than jansson's own limit (2048). */
 #define JSON_MAX_BYTES (64u << 20)
 
 static inline UNUSED void cleanup_json_fn(json_t **j)
@@ -21,7 +22,8 @@ static inline UNUSED void cleanup_json_fn(json_t **j)
 }
 #define cleanup_json cleanup(json)
 
-/* ERR_PROTOCOL with line and reason when it is no JSON object or array. */
+/* ERR_PROTOCOL with byte and reason when it is no JSON object or array, or an
+ * object names a key twice. *ret is a new reference. */
 int json_parse(const void *text, size_t len, json_t **ret,
                struct error *err) NODISCARD;
 
@@ -29,13 +31,14 @@ int json_parse(const void *text, size_t len, json_t **ret,
 int json_print(const json_t *value, struct buf *ret,
                struct error *err) NODISCARD;
 
-/* Like json_pack(); fails with ERR_NOMEM or ERR_INVALID (not UTF-8). */
+/* Like json_pack(); ERR_INVALID with jansson's words when it gives nothing:
+ * a text that is not UTF-8, or no memory. *ret is a new reference. */
 int json_build(json_t **ret, struct error *err, const char *fmt, ...) NODISCARD;
 
 /*
  * A member by path ("qemu.major"); NULL if any part is missing. The reference
- * is borrowed. json_path_str() and _int() give `fallback` when it is missing
- * or of another type.
+ * is borrowed. json_path_str(), _int() and _bool() give `fallback` when it is
+ * missing or of another type; the string lives as long as `value`.
  */
 json_t *json_path(const json_t *value, const char *path);
 const char *json_path_str(const json_t *value, const char *path,

@@ -16,6 +16,7 @@ struct CAPABILITY("mutex") lock {
     pthread_mutex_t mutex; /* protects what its struct lock is said to */
 };
 
+/* An error of pthread here is a mistake of the program and aborts. */
 void lock_init(struct lock *l);
 void lock_release(struct lock *l);
 void lock_take(struct lock *l);
@@ -25,6 +26,7 @@ struct condition {
     pthread_cond_t cond;
 };
 
+/* Waits by the monotonic clock: setting the time moves no deadline. */
 void condition_init(struct condition *c);
 void condition_release(struct condition *c);
 /* Waits with `l` held; as always, for a predicate in a loop. */
@@ -32,6 +34,7 @@ void condition_wait(struct condition *c, struct lock *l);
 /* The same until a time (monotonic ns); false when it is over. */
 NODISCARD bool condition_wait_until(struct condition *c, struct lock *l,
                                     uint64_t deadline_ns);
+/* All, never one: waiters of a condition may wait for different things. */
 void condition_wake_all(struct condition *c);
 
 static inline UNUSED void cleanup_lock_fn(struct lock **l)

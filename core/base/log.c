@@ -1,3 +1,11 @@
+/*
+ * log.c - a line to standard error in one write(2).
+ *
+ * One call, not stdio: lines of several threads, or of this process and a
+ * child, do not mix, no lock is taken, and a message is out before the next
+ * step can crash. Levels and areas are plain variables, which is why they are
+ * set before the first thread and never again.
+ */
 #include "core/base/log.h"
 
 #include <errno.h>
@@ -49,6 +57,8 @@ void log_write(enum log_level level, const char *area, const char *fmt, ...)
     int used = 0;
     va_list ap;
 
+    static_assert(ARRAY_LEN(words) == LOG_LEVEL_DEBUG + 1, "words of a level");
+    assert(level <= LOG_LEVEL_DEBUG);
     if (level == LOG_LEVEL_DEBUG)
         used = snprintf(line, sizeof(line), "firn[%s]: ", area);
     else

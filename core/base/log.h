@@ -28,8 +28,11 @@ void log_configure(enum log_level level, const char *debug_areas);
 
 /* The areas of log_configure(), for a program that is started; NULL: none. */
 const char *log_debug_areas(void);
+/* Asked by the macros below, before the message's arguments are worked out. */
 bool log_enabled(enum log_level level, const char *area);
 
+/* Writes the line, whatever the level; errno is as before. Longer messages than
+ * a line of 1 KiB are cut. */
 void log_write(enum log_level level, const char *area, const char *fmt, ...)
     PRINTF_LIKE(3, 4);
 

@@ -1,3 +1,11 @@
+/*
+ * path.c - reads and writes that finish, and names that appear at once.
+ *
+ * The kernel may take or give less than was asked for, and signals interrupt:
+ * each loop here goes on until all is done or nothing can be. A file becomes
+ * visible only when it is whole: it is written without a name (O_TMPFILE),
+ * synced, and linked; a crash before the link leaves nothing to clean up.
+ */
 #include "core/base/path.h"
 
 #include <fcntl.h>

@@ -10,7 +10,8 @@
 int path_join(const char *folder, const char *name, char **ret,
               struct error *err) NODISCARD;
 
-/* A whole file of at most `max` bytes, relative to `dirfd` (or AT_FDCWD). */
+/* A whole file of at most `max` bytes, relative to `dirfd` (or AT_FDCWD),
+ * behind what `ret` holds. ERR_NOTFOUND: no such file; ERR_INVALID: longer. */
 int path_read_file(int dirfd, const char *name, size_t max, struct buf *ret,
                    struct error *err) NODISCARD;
 

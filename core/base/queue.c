@@ -1,3 +1,16 @@
+/*
+ * queue.c - a list of items under one lock, with its weight.
+ *
+ * Bytes are the brake, not items: an item may be a batch of pages or a single
+ * one, and memory is what has to stay bounded. What a consumer has taken no
+ * longer weighs, so the bound holds for what waits; what is in work is bounded
+ * by the number of consumers.
+ *
+ * `in_work` is what makes a drain more than an empty list: a sync point must
+ * wait for the last item to be finished, not for it to be taken. All waiters
+ * share one condition and all are woken: producers, consumers and drains wait
+ * for different changes of the same few words.
+ */
 #include "core/base/queue.h"
 
 void queue_init(struct queue *q, size_t max_bytes,
@@ -64,7 +77,7 @@ void queue_done(struct queue *q)
 {
     LOCK_SCOPE(&q->lock);
 
-    assert(q->in_work > 0);
+    assert(q->in_work > 0); /* each take is answered once */
     q->in_work--;
     condition_wake_all(&q->changed);
 }

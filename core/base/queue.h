@@ -34,8 +34,11 @@ struct queue {
     bool cancelled GUARDED_BY(lock);
 };
 
+/* `drop` frees an item nobody took; `max_bytes` is the brake on producers. */
 void queue_init(struct queue *q, size_t max_bytes,
                 void (*drop)(struct queue_item *));
+/* When no thread uses the queue any more. An all-zero queue, or one that was
+ * released before, is left alone. */
 void queue_release(struct queue *q);
 
 /* Embed a queue_item as the first member of what travels. Takes ownership;
@@ -51,7 +54,9 @@ void queue_done(struct queue *q);
  */
 NODISCARD bool queue_drain(struct queue *q);
 
+/* No more items will come: producers are through before this is called. */
 void queue_close(struct queue *q);
+/* Nobody wants the rest: for errors. May be called again, and after close(). */
 void queue_cancel(struct queue *q);
 
 #endif

@@ -1,3 +1,12 @@
+/*
+ * stage_clock.c - a stop watch with a hand for each stage.
+ *
+ * It reads the thread's own clock at each change of stage and books what passed
+ * on the stage that ends: the sum over stages is exact whatever the changes
+ * were, and a thread that sleeps books nothing. enter() answers the stage
+ * before, so that a function can time itself and put back what its caller was
+ * doing.
+ */
 #include "core/base/stage_clock.h"
 
 #include "core/base/clock.h"
@@ -21,6 +30,7 @@ enum cpu_stage stage_clock_enter(struct stage_clock *c, enum cpu_stage stage)
     enum cpu_stage before = c ? c->stage : CPU_STAGES;
     uint64_t now;
 
+    assert(stage <= CPU_STAGES); /* CPU_STAGES: it stands */
     if (!c || before == stage)
         return before;
     now = clock_thread_cpu_ns();

@@ -42,7 +42,10 @@ const char *cpu_stage_name(enum cpu_stage stage);
  * a callee can put it back. CPU_STAGES stops the clock. `c` may be NULL. */
 enum cpu_stage stage_clock_enter(struct stage_clock *c, enum cpu_stage stage);
 
+/* `sum` += `more`, stage by stage. Neither belongs to a clock that still
+ * runs. */
 void cpu_stages_add(struct cpu_stages *sum, const struct cpu_stages *more);
+/* All stages together, in ns of processor time. */
 uint64_t cpu_stages_total(const struct cpu_stages *s);
 
 #endif

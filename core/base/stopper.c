@@ -1,3 +1,12 @@
+/*
+ * stopper.c - an eventfd that becomes readable and stays so.
+ *
+ * Nobody ever reads the eventfd: readable is a level, not an event, so that any
+ * number of threads in any number of polls see it, also those that come later.
+ * The reason is a word beside it, set once by compare-and-swap and written
+ * before the descriptor: who wakes up finds it. Both are safe in a signal
+ * handler.
+ */
 #include "core/base/stopper.h"
 
 #include <poll.h>
@@ -44,6 +53,7 @@ void stopper_pull(struct stopper *s, int code)
     int none = 0;
     int saved = errno;
 
+    assert(code < 0);
     atomic_compare_exchange_strong_explicit(
         &s->why, &none, code, memory_order_seq_cst, memory_order_seq_cst);
     if (write(s->fd, &one, sizeof(one)) < 0) {

@@ -18,10 +18,15 @@ struct stopper {
     _Atomic int why; /* 0 or the enum error_code that pulled it first */
 };
 
+/* Not pulled. ERR_IO when no descriptor is to be had. */
 int stopper_init(struct stopper *s, struct error *err) NODISCARD;
+/* Nobody waits on it any more. */
 void stopper_release(struct stopper *s);
 
+/* `code` is the reason, a negative enum error_code; a second pull changes
+ * nothing. It cannot be undone. */
 void stopper_pull(struct stopper *s, int code);
+/* For loops that compute: a look that costs no system call. */
 bool stopper_pulled(struct stopper *s);
 
 static inline int stopper_fd(const struct stopper *s)

@@ -1,3 +1,10 @@
+/*
+ * throttle.c - a token bucket, a clock and a wait that can be ended.
+ *
+ * The bucket says when the caller's next piece is due; the wait until then is
+ * cut into short ones, since open() is only a flag and has nobody to wake: who
+ * waits when the VM stops goes on within LOOK_AGAIN_NS.
+ */
 #include "core/base/throttle.h"
 
 #include "core/base/clock.h"

@@ -26,6 +26,7 @@ int throttle_take(struct throttle *t, uint64_t bytes, struct stopper *stop,
                   struct error *err) NODISCARD;
 /* Counts and does not wait. */
 void throttle_take_urgent(struct throttle *t, uint64_t bytes);
+/* No limit from now on; nothing closes it again. */
 void throttle_open(struct throttle *t);
 
 #endif

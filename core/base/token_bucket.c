@@ -1,3 +1,13 @@
+/*
+ * token_bucket.c - the bucket as one point in time.
+ *
+ * Instead of counting tokens and refilling them, the bucket knows when all that
+ * was taken will have been paid for (`due_ns`). Taking moves that point on by
+ * the price of the bytes; how far it lies ahead is how long the taker waits. A
+ * point far in the past would be unused credit, so it counts as at most
+ * TOKEN_BUCKET_BURST_NS ago. One word, moved by compare-and-swap, is the whole
+ * state.
+ */
 #include "core/base/token_bucket.h"
 
 #include "core/base/clock.h"
@@ -26,6 +36,7 @@ static uint64_t charge(struct token_bucket *b, uint64_t bytes, uint64_t now_ns,
     uint64_t due = b->due_ns;
     uint64_t next;
 
+    assert(b->bytes_per_s > 0); /* no limit never comes here */
     do {
         next = MAX(due, oldest_ns) + cost;
         if (debt_max_ns && next > now_ns + debt_max_ns)

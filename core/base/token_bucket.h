@@ -23,6 +23,7 @@ struct token_bucket {
     _Atomic uint64_t due_ns; /* all that was taken is paid for then */
 };
 
+/* Before it is shared; 0: take() never makes anybody wait. */
 void token_bucket_init(struct token_bucket *b, uint64_t bytes_per_s);
 
 /* Takes `bytes`, and returns how many ns from `now_ns` (monotonic) the caller

@@ -1,3 +1,11 @@
+/*
+ * worker.c - threads that are started together and end together.
+ *
+ * Only the first error is kept, since it is the cause: the others are mostly
+ * ERR_CANCELLED, the answer to `cancel`. Threads are never killed; they end
+ * because what they wait on (a stopper, a queue) lets them go. Start, join and
+ * release belong to one thread, the one that owns the group.
+ */
 #include "core/base/worker.h"
 
 #include <errno.h>
@@ -59,7 +67,7 @@ int worker_start(struct worker_group *g, const char *name,
     sigset_t old;
     int rc;
 
-    assert(g->n_threads < WORKER_MAX);
+    assert(g->cancel && g->n_threads < WORKER_MAX);
     start = malloc(sizeof(*start));
     if (!start)
         return fail_nomem(err);

@@ -28,6 +28,7 @@ struct worker_group {
     struct error first GUARDED_BY(lock);
 };
 
+/* No thread yet. `cancel(arg)` must not wait for the group's threads. */
 void worker_group_init(struct worker_group *g, void (*cancel)(void *arg),
                        void *arg);
 

@@ -10,13 +10,16 @@
 
 struct frame_codec;
 
-/* `level` as zstd's; used by compress only. */
+/* `level` as zstd's (negative ones are quicker), used by compress only;
+ * ERR_INVALID for a level zstd does not have. One thread at a time, here and
+ * below; free() takes NULL. */
 int frame_codec_new(int level, struct frame_codec **ret,
                     struct error *err) NODISCARD;
 void frame_codec_free(struct frame_codec *c);
 
 /* *ret_len is 0 when the result would not be smaller than `len` minus an
- * eighth, or a sample of the bytes is random: store such a frame raw. `dst` has room for `len` bytes. */
+ * eighth, or a sample of the bytes is random: store such a frame raw. `dst` has
+ * room for `len` bytes. */
 int frame_codec_compress(struct frame_codec *c, const void *src, size_t len,
                          void *dst, size_t *ret_len,
                          struct error *err) NODISCARD;
@@ -28,11 +31,14 @@ int frame_codec_decompress(struct frame_codec *c, const void *src, size_t len,
  * has `raw_len` bytes of content: to be asked before room is made for them. */
 int frame_codec_expect(const void *src, size_t len, uint64_t raw_len,
                        struct error *err) NODISCARD;
+/* "1.5.5": the zstd that is loaded, which need not be the one we were built
+ * with. */
 const char *frame_codec_library_version(void);
 
 /* A stream without an end, flushed at each packet. One thread at a time. */
 struct frame_stream;
 
+/* A stream at its beginning; ERR_NOMEM is the only error. */
 int frame_stream_new(struct frame_stream **ret, struct error *err) NODISCARD;
 void frame_stream_free(struct frame_stream *s);
 /* The stream's next `len` bytes, of which exactly `raw_len` must come; else

@@ -1,3 +1,14 @@
+/*
+ * inflater.c - two libraries that inflate, behind one call.
+ *
+ * zlib is used here and nowhere else; zstd's part is frame_stream of
+ * frame_codec.c, which is the only place of zstd.h. Both libraries tell
+ * progress by leaving input or output over, so that "exactly these bytes give
+ * exactly this many" is a check of ours: the output is filled, then one byte
+ * more is asked for. It must not come, and nothing of the input may be left;
+ * otherwise the stream is out of step with its packets and every page behind
+ * would be wrong.
+ */
 #include "core/codec/inflater.h"
 
 #include <zlib.h>

@@ -18,6 +18,7 @@ enum inflater_kind {
 
 struct inflater;
 
+/* ERR_NOMEM is the only error; free() takes NULL. */
 int inflater_new(enum inflater_kind kind, struct inflater **ret,
                  struct error *err) NODISCARD;
 void inflater_free(struct inflater *s);
