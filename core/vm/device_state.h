@@ -35,6 +35,7 @@ struct device_state {
     char run_state[101]; /* from the globalstate section: "running", "paused" */
 };
 
+/* Frees what it owns, and leaves an empty one. */
 void device_state_release(struct device_state *d);
 
 #endif

@@ -1,3 +1,11 @@
+/*
+ * dirty_bitmap.c - the bitmaps of all blocks under one lock.
+ *
+ * Taking is what makes a page go out once: test and clear happen under the
+ * lock, and whoever got the bits is the one that sends. Runs, not single pages,
+ * are taken, so that the lock is paid once for many pages; how long one is held
+ * is bounded by the `max` of take_run().
+ */
 #include "core/vm/dirty_bitmap.h"
 
 #include "core/base/lock.h"

@@ -28,10 +28,12 @@ int dirty_bitmap_new(const struct ramblock_list *blocks,
                      struct dirty_bitmap **ret, struct error *err) NODISCARD;
 void dirty_bitmap_free(struct dirty_bitmap *d);
 
+/* These pages must go out. Marked twice is marked once. */
 void dirty_bitmap_mark(struct dirty_bitmap *d, uint32_t block, pgno_t first,
                        uint64_t count);
 void dirty_bitmap_mark_all(struct dirty_bitmap *d);
 
+/* How it was at that moment; others may have taken the page since. */
 bool dirty_bitmap_test(struct dirty_bitmap *d, uint32_t block, pgno_t pgno);
 
 /* Clears, and says how many were set: 0 means that somebody else has taken
@@ -58,6 +60,7 @@ int dirty_bitmap_resync(struct dirty_bitmap *d, uint32_t block,
                         const struct bitmap *wanted,
                         struct error *err) NODISCARD;
 
+/* Pages still to be sent, of all blocks and of one. Kept, not counted. */
 uint64_t dirty_bitmap_count(struct dirty_bitmap *d);
 uint64_t dirty_bitmap_block_count(struct dirty_bitmap *d, uint32_t block);
 

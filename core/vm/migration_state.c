@@ -76,6 +76,8 @@ bool migration_state_reaches(enum migration_state from, enum migration_state to)
     uint32_t reached = BIT(from);
     uint32_t before;
 
+    assert(from < MIGRATION__COUNT && to < MIGRATION__COUNT);
+
     do {
         before = reached;
         for (unsigned i = 0; i < MIGRATION__COUNT; i++) {

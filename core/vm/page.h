@@ -13,6 +13,7 @@ typedef uint64_t pgno_t;
 
 #define PAGE_BYTES 4096u
 #define PAGE_BITS  12u
+static_assert(PAGE_BYTES == 1u << PAGE_BITS, "two names of one size");
 
 /* The most pages one packet between threads carries (multifd's packet). */
 #define PAGE_BATCH_MAX 128u

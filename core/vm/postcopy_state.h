@@ -71,9 +71,11 @@ struct postcopy {
     ((struct postcopy){     \
         .state = POSTCOPY_PAUSED, .return_path = true, .setup_sent = true})
 
+/* "listening", as QEMU's log and ours print it; and "PACKAGED", for errors. */
 const char *postcopy_state_name(enum postcopy_state s);
 const char *postcopy_message_name(enum postcopy_message m);
 
+/* Whether the destination would take `m` now. Looks, and changes nothing. */
 bool postcopy_state_allows(const struct postcopy *p, enum postcopy_message m);
 
 /* Notes that `m` goes out, and moves. ERR_INVALID, with nothing changed, when

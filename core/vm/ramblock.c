@@ -1,3 +1,12 @@
+/*
+ * ramblock.c - a list that refuses what no machine has.
+ *
+ * A list comes from a stream, a manifest or a VM's answer, and all that is
+ * allocated per page follows from it. So each block is judged as it is added:
+ * its name is new, its length is whole pages, and all of them together stay
+ * below RAMBLOCK_MAX_BYTES, before anybody multiplies or allocates by these
+ * numbers.
+ */
 #include "core/vm/ramblock.h"
 
 #include <string.h>

@@ -29,6 +29,7 @@ struct ramblock_list {
     uint32_t n;
 };
 
+/* Frees the array, and leaves an empty list. */
 void ramblock_list_release(struct ramblock_list *l);
 
 /* ERR_PROTOCOL: name taken or empty, length no multiple of a page, too many
@@ -39,6 +40,7 @@ int ramblock_list_add(struct ramblock_list *l, const struct ramblock *block,
 /* Index of the block called `idstr`, or RAMBLOCK_NOT_FOUND. */
 uint32_t ramblock_list_find(const struct ramblock_list *l, const char *idstr);
 
+/* All blocks together, those that were left out included. */
 uint64_t ramblock_list_total_bytes(const struct ramblock_list *l);
 
 static inline pgno_t ramblock_pages(const struct ramblock *b)

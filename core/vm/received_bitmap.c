@@ -1,3 +1,11 @@
+/*
+ * received_bitmap.c - what a destination has, and its form on the wire.
+ *
+ * In memory a bit is a page and the words are the host's; on the wire the words
+ * are little-endian and the numbers around them big-endian, as QEMU sends them,
+ * with the count rounded up to whole words. Bits behind the last page must be
+ * 0: they would otherwise be counted as pages that arrived.
+ */
 #include "core/vm/received_bitmap.h"
 
 int received_bitmap_init(struct received_bitmap *r, uint64_t n_pages,

@@ -27,6 +27,7 @@ struct received_bitmap {
     struct bitmap bits;
 };
 
+/* None has arrived. ERR_NOMEM is the only error. */
 int received_bitmap_init(struct received_bitmap *r, uint64_t n_pages,
                          struct error *err) NODISCARD;
 void received_bitmap_release(struct received_bitmap *r);
@@ -34,6 +35,7 @@ void received_bitmap_release(struct received_bitmap *r);
 /* The pages [first, first + count) are there. */
 void received_bitmap_add(struct received_bitmap *r, pgno_t first,
                          uint64_t count);
+/* Whether it is there; how many are. */
 bool received_bitmap_has(const struct received_bitmap *r, pgno_t pgno);
 uint64_t received_bitmap_count(const struct received_bitmap *r);
 

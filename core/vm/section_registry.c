@@ -2,6 +2,19 @@
 
 #include <string.h>
 
+/*
+ * section_registry.c - a list of handlers, called in the order they came.
+ *
+ * The order is the stream's, so nothing is sorted or hashed: a machine has few
+ * handlers, and one lookup a section costs nothing beside its body. What is
+ * not known is decided here, once for all decoders: a FULL section of nobody
+ * can be kept as bytes, an iterable one cannot, since nothing says where its
+ * body ends.
+ *
+ * Each side remembers that its setup was tried, so that clean-up runs exactly
+ * once, also from free() and also when setup failed halfway.
+ */
+
 /* More handlers than any machine has; bounds what a mistake can do. */
 #define HANDLERS_MAX 4096u
 

@@ -98,6 +98,7 @@ struct section_sink {
 
 struct section_registry;
 
+/* Without any handler. ERR_NOMEM is the only error. */
 int section_registry_new(struct section_registry **ret,
                          struct error *err) NODISCARD;
 /* Runs the clean-up of each side that was set up. */
@@ -108,6 +109,7 @@ void section_registry_free(struct section_registry *r);
 int section_registry_add(struct section_registry *r,
                          const struct section_handler *h,
                          struct error *err) NODISCARD;
+/* How many handlers there are. */
 size_t section_registry_count(const struct section_registry *r);
 /* In the order of registration; `i` below the count. */
 const struct section_handler *
@@ -134,17 +136,24 @@ int section_registry_save_iterate(struct section_registry *r,
                                   uint64_t max_bytes,
                                   const struct section_sink *sink,
                                   bool *ret_done, struct error *err) NODISCARD;
+/* What all handlers together still have to send, in bytes; a guess of
+ * theirs. */
 void section_registry_save_pending(const struct section_registry *r,
                                    struct section_pending *ret);
 /* END of each iterable handler, then a FULL of each other one. */
 int section_registry_save_complete(struct section_registry *r,
                                    const struct section_sink *sink,
                                    struct error *err) NODISCARD;
+/* After the last call of this side, whether it went well or not; once. */
 void section_registry_save_cleanup(struct section_registry *r);
 
+/* Load side: before the first section, in the order of registration; what fails
+ * stops the rest, and load_cleanup() is due all the same. */
 int section_registry_load_setup(struct section_registry *r,
                                 struct error *err) NODISCARD;
+/* After the last section, or when the stream broke off; once. */
 void section_registry_load_cleanup(struct section_registry *r);
+/* The channel is new: each handler forgets what was only on its way. */
 int section_registry_resume(struct section_registry *r,
                             struct error *err) NODISCARD;
 

@@ -29,6 +29,10 @@
 #define TAIL_MAX_BYTES \
     ((uint64_t)DEVICE_TAIL_MAX_BYTES + END_HEAD_BYTES + VMDESC_MAX_BYTES)
 
+static_assert(sizeof(((struct device_state *)0)->run_state) ==
+                  QEMU_GLOBALSTATE_NAME_BYTES + 1,
+              "a run state of any length fits, with its NUL");
+
 static void note_nul(struct device_tail *t, size_t from)
 {
     const uint8_t *data = t->state.tail.data;

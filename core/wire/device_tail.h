@@ -31,6 +31,7 @@ bool device_tail_prove(struct device_tail *t);
 /* The error that says why the tail, as it is, is not whole. */
 int device_tail_explain(const struct device_tail *t, struct error *err);
 
+/* Frees what came so far; what is left is a fresh tail. */
 void device_tail_release(struct device_tail *t);
 
 #endif

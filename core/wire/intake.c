@@ -16,6 +16,7 @@ static int run(struct intake *t, struct input *in, intake_decode_fn decode,
     rc = decode(arg, in, err);
     if (rc < 0)
         return rc;
+    /* Who stops without saying what it waits for would be asked for ever. */
     assert(in->need > cursor_left(&in->at) || cursor_left(&in->at) == 0);
     t->offset += in->at.pos;
     t->need = in->need;

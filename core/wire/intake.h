@@ -24,11 +24,13 @@ struct intake {
  */
 typedef int (*intake_decode_fn)(void *arg, struct input *in, struct error *err);
 
-/* The first error stays: every later call gives it again. */
+/* Decodes what `len` more bytes make whole, and keeps the rest; `data` is not
+ * needed afterwards. The first error stays: every later call gives it again. */
 int intake_feed(struct intake *t, const void *data, size_t len,
                 intake_decode_fn decode, void *arg,
                 struct error *err) NODISCARD;
 
+/* Frees the carry and forgets the error: a fresh intake. */
 void intake_release(struct intake *t);
 
 #endif

@@ -2,6 +2,16 @@
 
 #include "core/base/bytes.h"
 
+/*
+ * multifd_packet.c - the fixed headers of multifd, read by offset.
+ *
+ * Every number is checked against what the packet may hold before anything is
+ * done by it: counts against the room for offsets, each offset against its
+ * block, the payload's size against the pages it must become. So the receiver
+ * can allocate and read by the result without looking again. Fields that some
+ * QEMU leaves stale (see the table in the header) are ignored, not trusted.
+ */
+
 /* Offsets of the header's fields; the rest of it is not used. */
 #define AT_FLAGS        8u
 #define AT_PAGES_ALLOC  12u
@@ -13,10 +23,22 @@
 #define KNOWN_FLAGS \
     (QEMU_MULTIFD_SYNC | QEMU_MULTIFD_METHOD_MASK | QEMU_MULTIFD_DEVICE_STATE)
 
+static_assert(AT_ZERO_PAGES + 4 <= QEMU_MULTIFD_NAME_AT &&
+                  QEMU_MULTIFD_NAME_AT + 256 == QEMU_MULTIFD_OFFSETS_AT,
+              "counts, then the block's name, then the offsets");
+static_assert(4 + 4 + 16 + 1 + 39 == QEMU_MULTIFD_HELLO_BYTES,
+              "magic, version, uuid, channel, nothing");
+static_assert(QEMU_MULTIFD_METHOD_MASK ==
+                  (QEMU_MULTIFD_ZLIB | QEMU_MULTIFD_ZSTD | QEMU_MULTIFD_QPL |
+                   QEMU_MULTIFD_UADK | QEMU_MULTIFD_QATZIP),
+              "each bit of the mask is a method");
+
 const char *multifd_method_name(enum multifd_method method)
 {
     static const char *const names[] = {"none", "zlib", "zstd"};
 
+    static_assert(ARRAY_LEN(names) == MULTIFD_ZSTD + 1, "a name a method");
+    assert(method <= MULTIFD_ZSTD);
     return names[method];
 }
 

@@ -5,6 +5,15 @@
 #include "core/wire/stream_encoder.h"
 #include "core/wire/wire_out.h"
 
+/*
+ * postcopy_commands.c - bodies of ADVISE, DISCARD, PACKAGED and the rest.
+ *
+ * A command says its length before its body and has 16 bits for it. PACKAGED
+ * is the exception that carries a whole stream: its counted body is four bytes,
+ * a second length, and the package follows uncounted. The decoders here are a
+ * destination's; firn itself only sends, tests and fuzzing read.
+ */
+
 /* u8 version, str8, u8 zero. */
 #define DISCARD_FIXED_BYTES 3u
 

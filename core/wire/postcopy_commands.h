@@ -24,12 +24,17 @@ int postcopy_put_advise(struct buf *b, uint64_t page_sizes,
 int postcopy_put_discard(struct buf *b, const char *idstr,
                          const struct discard_range *ranges, size_t n,
                          struct error *err) NODISCARD;
+/* From here the destination asks for pages; in the package. See
+ * postcopy_state.h for what must have been sent before. */
 int postcopy_put_listen(struct buf *b, struct error *err) NODISCARD;
+/* The guest starts; last in the package. */
 int postcopy_put_run(struct buf *b, struct error *err) NODISCARD;
 /* PACKAGED: the command, then `package`. */
 int postcopy_put_packaged(struct buf *b, const struct buf *package,
                           struct error *err) NODISCARD;
+/* After a broken channel: bitmaps are exchanged, pages go on. */
 int postcopy_put_resume(struct buf *b, struct error *err) NODISCARD;
+/* Asks for a block's received bitmap; it comes by the return path. */
 int postcopy_put_recv_bitmap(struct buf *b, const char *idstr,
                              struct error *err) NODISCARD;
 

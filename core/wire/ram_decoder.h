@@ -32,6 +32,7 @@ struct ram_decoder {
 /* `r` is zeroed and its first band set by the caller. */
 int ram_decoder_register(struct ram_decoder *r, struct section_registry *to,
                          struct error *err) NODISCARD;
+/* Frees the block list; the registry must not call it any more. */
 void ram_decoder_release(struct ram_decoder *r);
 
 /* No page comes any more: with x-ignore-shared, marks the blocks of which

@@ -2,6 +2,11 @@
 #include "core/wire/qemu_wire.h"
 #include "core/wire/stream_encoder.h"
 
+static_assert(RAM_RECORD_HEADER_MAX == sizeof(uint64_t) + 1 + UINT8_MAX,
+              "word, and a str8 of any length");
+static_assert(QEMU_RAM_MULTIFD_FLUSH < PAGE_BYTES,
+              "all flags fit below a page's offset");
+
 /* Word and, unless the channel's last record was of this block, its name. The
  * names are those of one list, so that most often the pointers tell. */
 static size_t put_head(struct ram_encoder *e, const char *idstr, pgno_t pgno,

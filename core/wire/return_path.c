@@ -18,6 +18,8 @@
 /* Longest body that means something: u64, u32, str8. */
 #define BODY_MAX (8u + 4u + 1u + 255u)
 
+static_assert(BODY_MAX <= UINT16_MAX, "a message's length has 16 bits");
+
 static int put_message(struct buf *b, enum qemu_return_path type,
                        const void *body, size_t len, struct error *err)
 {

@@ -75,6 +75,7 @@ int stream_decoder_new(const struct stream_decoder_ops *ops, void *arg,
                        struct error *err) NODISCARD;
 void stream_decoder_free(struct stream_decoder *d);
 
+/* The next `len` bytes; ops are called from inside. They are not kept. */
 int stream_decoder_feed(struct stream_decoder *d, const void *data, size_t len,
                         struct error *err) NODISCARD;
 
@@ -98,6 +99,7 @@ const struct ramblock_list *
 stream_decoder_blocks(const struct stream_decoder *d);
 const struct device_state *
 stream_decoder_device_state(const struct stream_decoder *d);
+/* The id that QEMU gave section `ram`; 0 before its START. */
 uint32_t stream_decoder_ram_section_id(const struct stream_decoder *d);
 const struct stream_decoder_stats *
 stream_decoder_stats(const struct stream_decoder *d);

@@ -1,3 +1,12 @@
+/*
+ * stream_encoder.c - the words of a migration source.
+ *
+ * Lengths and names are checked where they go into a field that may be too
+ * small for them (wire_out.h), so that what was appended is always whole: on an
+ * error the buffer is as it was. CONFIG is written anew rather than sent as it
+ * was captured, since a capture's capabilities say how *its* stream looked and
+ * a destination refuses those it was not told of itself.
+ */
 #include "core/wire/stream_encoder.h"
 
 #include "core/wire/qemu_wire.h"

@@ -22,6 +22,8 @@ int stream_put_config(struct buf *b, const struct machine_config *config,
 /* COMMAND with any body; the bodies are in postcopy_commands.h. */
 int stream_put_command(struct buf *b, uint16_t command, const void *body,
                        uint16_t len, struct error *err) NODISCARD;
+/* Asks the destination to answer; PING makes it prove that it does, with a
+ * PONG. */
 int stream_put_open_return_path(struct buf *b, struct error *err) NODISCARD;
 int stream_put_ping(struct buf *b, uint32_t value, struct error *err) NODISCARD;
 /* START of `ram` with the block list, EOS and footer. Page sizes are written
@@ -43,6 +45,8 @@ struct section_name {
     uint32_t instance;
     uint32_t version;
 };
+/* `full`: a FULL section instead of a START. ERR_INVALID: a name over 255
+ * bytes. */
 int stream_put_section_start(struct buf *b, const struct section_name *name,
                              bool full, struct error *err) NODISCARD;
 int stream_put_section_footer(struct buf *b, uint32_t section_id,
@@ -53,9 +57,12 @@ struct section_sink stream_section_sink(struct buf *b);
 /* Bodies: the block list of START; EOS of any. */
 int ram_put_block_list(struct buf *b, const struct ramblock_list *blocks,
                        bool with_page_sizes, struct error *err) NODISCARD;
+/* The record that ends the body of any RAM section. */
 int ram_put_eos(struct buf *b, struct error *err) NODISCARD;
 
+/* No sections any more; the description may follow. */
 int stream_put_eof(struct buf *b, struct error *err) NODISCARD;
+/* The description, JSON as QEMU wrote it, with its type and length. */
 int stream_put_vmdesc(struct buf *b, const struct buf *vmdesc,
                       struct error *err) NODISCARD;
 

@@ -2,8 +2,20 @@
 
 #include "core/wire/qemu_wire.h"
 
+/*
+ * virtio_mem_decoder.c - finds the end of virtio-mem's early section.
+ *
+ * A section has no length, and this one stands where no description helps yet.
+ * Its form is fixed but for a bitmap, whose length follows from region and
+ * block size; so two fields are read and all bytes are passed over. What they
+ * mean is not looked at: they are stored and sent back as they came.
+ */
+
 /* One bit a block of at least 1 MiB: 128 TiB of it are 16 MiB of bits. */
 #define BITMAP_MAX_BYTES (16u << 20)
+
+static_assert(8 + 8 + 8 + 4 + 8 == QEMU_VIRTIO_MEM_EARLY_FIXED_BYTES,
+              "address, region, block, node, size");
 
 static int load(void *arg, enum section_part part, struct input *in,
                 struct error *err)

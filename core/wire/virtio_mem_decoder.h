@@ -9,6 +9,7 @@
 
 #include "core/vm/section_registry.h"
 
+/* Adds the handler, for all devices of the kind; it has no state and no arg. */
 int virtio_mem_decoder_register(struct section_registry *to,
                                 struct error *err) NODISCARD;
 

@@ -2,6 +2,15 @@
 
 #include "core/base/cursor.h"
 
+/*
+ * xbzrle.c - deltas of pages, applied and made.
+ *
+ * A delta comes from a peer: each run is checked against the page before it is
+ * copied, and forms that QEMU never sends (an empty run, a skip of 0 behind the
+ * first) are refused rather than read somehow. A page is written in place, so
+ * after an error it is neither old nor new, and the capture fails with it.
+ */
+
 /* A count has at most 14 bits; a page's length fits easily. */
 static_assert(PAGE_BYTES < 1u << 14, "counts of a delta reach over a page");
 
