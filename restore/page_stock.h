@@ -17,20 +17,8 @@
 
 #include "restore/page_queue.h"
 #include "restore/prefetch/prefetch_plan.h"
+#include "restore/stock_batch.h"
 #include "storage/snapshot_frames.h"
-
-struct stock_page {
-    uint32_t block;
-    pgno_t pgno;
-    const uint8_t *data; /* NULL: zero, within a unit with content */
-};
-
-struct stock_batch {
-    enum page_turn turn;
-    const struct stock_page *pages; /* of huge units: one unit, whole */
-    size_t n;
-    struct error why; /* code not 0: this one unit cannot be had */
-};
 
 struct page_stock_args {
     struct snapshot_frames *frames; /* these outlive the stock */
