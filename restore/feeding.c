@@ -102,7 +102,9 @@ static void take_report(struct feeding *f, json_t *m)
     pager_process_heard(&f->pager, clock_monotonic_ns());
     if (link_is(m, "loaded")) {
         f->loaded = true;
-        f->ask_at_ns = clock_monotonic_ns() + RESUME_LIMIT_NS;
+        /* A VM that is held is not asked before it was let go. */
+        if (!f->args->head_start)
+            f->ask_at_ns = clock_monotonic_ns() + RESUME_LIMIT_NS;
     } else if (link_is(m, "ahead")) {
         f->ahead = true;
     } else if (link_is(m, "damage")) {

@@ -2,22 +2,14 @@
 
 #include "core/base/clock.h"
 
-#define REST_NS      (2 * NS_PER_MS)
-#define LEARN_NS     (5 * NS_PER_MS)
-#define REST_MOST_NS (NS_PER_SEC / 2)
-#define REST_SHARE   4u /* one part of so many */
-
 void fill_pace_init(struct fill_pace *p, uint64_t max_bytes_per_s)
 {
-    *p = (struct fill_pace){.max_bytes_per_s = max_bytes_per_s,
-                            .rest_ns = REST_NS};
+    *p = (struct fill_pace){.max_bytes_per_s = max_bytes_per_s};
     token_bucket_init(&p->bucket, max_bytes_per_s);
 }
 
 void fill_pace_begin(struct fill_pace *p, uint64_t settle_ns, uint64_t now_ns)
 {
-    p->rest_left_ns = REST_MOST_NS;
-    p->rest_seen_ns = now_ns;
     if (settle_ns)
         p->settle_by_ns = now_ns + settle_ns - settle_ns / 10;
 }
@@ -47,26 +39,4 @@ void fill_pace_sent(struct fill_pace *p, uint64_t bytes, bool urgent,
         token_bucket_take_urgent(&p->bucket, bytes, now_ns);
     else
         p->due_ns = now_ns + token_bucket_take(&p->bucket, bytes, now_ns);
-}
-
-void fill_pace_learn(struct fill_pace *p)
-{
-    p->rest_ns = LEARN_NS;
-}
-
-void fill_pace_asked(struct fill_pace *p, uint64_t now_ns)
-{
-    uint64_t more;
-
-    /* A bound makes it gentle enough, and needs the time. */
-    if (p->settle_by_ns || now_ns < p->rest_seen_ns)
-        return;
-    p->rest_left_ns += (now_ns - p->rest_seen_ns) / REST_SHARE;
-    p->rest_left_ns = MIN(p->rest_left_ns, REST_MOST_NS);
-    p->rest_seen_ns = now_ns;
-    more = now_ns + p->rest_ns - MAX(now_ns, p->rest_until_ns);
-    if (more > p->rest_left_ns)
-        return;
-    p->rest_left_ns -= more;
-    p->rest_until_ns = now_ns + p->rest_ns;
 }

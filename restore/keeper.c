@@ -32,8 +32,10 @@
 #define LOG_AREA "keeper"
 #include "core/base/log.h"
 
-/* By itself: no more than half of the time to the first heartbeat again. */
-#define HEAD_START_MS 100u
+/* By itself, at most: about what a guest without hints waits for its first
+ * faults. Hints that need longer come in the order of touch, so the guest meets
+ * them halfway. */
+#define HEAD_START_MS 200u
 
 /* Notes and differences. */
 

@@ -7,8 +7,7 @@
  *   prefetch  from the stock, and before the devices are loaded: what loading
  *             them touches is among the hints
  *   near      from the stock
- *   fill      from the stock, and not right behind a request (fill_pace.h);
- *             without a stock, from the source, page by page
+ *   fill      from the stock; without one, from the source, page by page
  *   count     once the stock is through, one pass over the index. It sends what
  *             was left over (by damage, by an error of the stock), and counts
  *
@@ -179,8 +178,6 @@ int page_feed_new(const struct page_feed_args *args, struct page_feed **ret,
     f->fill = !f->restore->no_fill;
     f->total_bytes = f->restore->data_pages * PAGE_BYTES;
     fill_pace_init(&f->pace, f->restore->max_bandwidth);
-    if (f->restore->plan && prefetch_plan_is_first(f->restore->plan))
-        fill_pace_learn(&f->pace);
     rc = make_queue(f, err);
     if (rc == 0)
         rc = make_sender(f, err);
@@ -253,7 +250,6 @@ int page_feed_ask(struct page_feed *f, const char *idstr, uint64_t start,
 
     if (rc == 0)
         remember(f, idstr, start / PAGE_BYTES);
-    fill_pace_asked(&f->pace, now_ns);
     return rc;
 }
 
@@ -433,14 +429,6 @@ static int send_brought(struct page_feed *f, enum page_turn turn,
     return rc;
 }
 
-static bool fill_rests(struct page_feed *f)
-{
-    if (clock_monotonic_ns() >= f->pace.rest_until_ns)
-        return false;
-    f->due_ns = f->pace.rest_until_ns;
-    return true;
-}
-
 static int step_stock(struct page_feed *f, bool *ret_any, struct error *err)
 {
     static const enum page_turn turns[] = {PAGE_TURN_PREFETCH, PAGE_TURN_NEAR,
@@ -448,8 +436,6 @@ static int step_stock(struct page_feed *f, bool *ret_any, struct error *err)
 
     for (size_t i = 0; i < ARRAY_LEN(turns); i++) {
         if (!f->loaded && turns[i] != PAGE_TURN_PREFETCH)
-            break;
-        if (turns[i] == PAGE_TURN_FILL && fill_rests(f))
             break;
         if (batch_of(f, turns[i])) {
             *ret_any = true;

@@ -165,6 +165,8 @@ static json_t *make_report(struct pager *p, const struct postcopy_result *r)
     set_number(report, "prefetched_pages", r->prefetched_pages);
     set_number(report, "prefetch_sampled", hints.sampled);
     set_number(report, "prefetch_unasked", hints.unasked);
+    set_number(report, "prefetch_late", hints.late);
+    set_number(report, "prefetch_unhinted", hints.unhinted);
     set_number(report, "near_pages", r->near_pages);
     set_number(report, "filled_pages", r->filled_pages);
     json_object_set_new(report, "blocks", fault_report(&p->blocks, r->blocks));

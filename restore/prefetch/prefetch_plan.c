@@ -23,7 +23,6 @@ struct prefetch_plan {
     struct prefetch_block *blocks;
     uint32_t n_blocks;
     size_t group_pages;
-    bool first;          /* no run yet */
     struct hint *wanted; /* hinted pages in order */
     size_t n_wanted;
     size_t n_groups;
@@ -41,6 +40,7 @@ struct prefetch_plan {
     struct hint *log GUARDED_BY(lock);
     size_t n_log GUARDED_BY(lock);
     size_t cap_log GUARDED_BY(lock);
+    uint64_t n_unhinted GUARDED_BY(lock); /* also what the log has no room for */
 
     struct hint *run; /* prefetch_plan_run() */
 };
@@ -93,7 +93,6 @@ static int take_hints(struct prefetch_plan *p, const struct hints *h,
     while (slots < 2 * h->n)
         slots *= 2;
     p->table_mask = slots - 1;
-    p->first = h->runs == 0;
     p->table = calloc(slots, sizeof(*p->table));
     p->wanted = calloc(h->n + 1, sizeof(*p->wanted));
     if (!p->table || !p->wanted)
@@ -149,11 +148,6 @@ void prefetch_plan_free(struct prefetch_plan *p)
 }
 
 /* ---- Groups ---- */
-
-bool prefetch_plan_is_first(const struct prefetch_plan *p)
-{
-    return p->first;
-}
 
 size_t prefetch_plan_groups(const struct prefetch_plan *p)
 {
@@ -253,6 +247,7 @@ static void log_touch(struct prefetch_plan *p, uint32_t block, pgno_t pgno)
 {
     LOCK_SCOPE(&p->lock);
 
+    p->n_unhinted++;
     if (p->n_log == LOG_MAX)
         return;
     if (p->n_log == p->cap_log) {
@@ -283,13 +278,16 @@ static bool is_unasked(const struct prefetch_plan *p, size_t i)
     return is_sample(p, i) && !p->asked[i];
 }
 
-void prefetch_plan_stats(const struct prefetch_plan *p,
-                         struct prefetch_stats *ret)
+void prefetch_plan_stats(struct prefetch_plan *p, struct prefetch_stats *ret)
 {
-    *ret = (struct prefetch_stats){.hinted = p->n_wanted};
+    LOCK_SCOPE(&p->lock);
+
+    *ret = (struct prefetch_stats){.hinted = p->n_wanted,
+                                   .unhinted = p->n_unhinted};
     for (size_t i = 0; i < p->n_wanted; i++) {
         ret->sampled += is_sample(p, i);
         ret->unasked += is_unasked(p, i);
+        ret->late += p->asked[i] && !is_sample(p, i);
     }
 }
 

@@ -40,9 +40,6 @@ int prefetch_plan_new(const struct prefetch_args *args,
                       struct prefetch_plan **ret, struct error *err) NODISCARD;
 void prefetch_plan_free(struct prefetch_plan *p);
 
-/* No run has told yet what it wants. */
-bool prefetch_plan_is_first(const struct prefetch_plan *p);
-
 size_t prefetch_plan_groups(const struct prefetch_plan *p);
 /* Pages of a group, its sample included; borrowed. */
 const struct hint *prefetch_plan_group(const struct prefetch_plan *p, size_t g,
@@ -67,12 +64,13 @@ bool prefetch_plan_in_work(const struct prefetch_plan *p, size_t g);
 void prefetch_plan_asked(struct prefetch_plan *p, uint32_t block, pgno_t pgno);
 
 struct prefetch_stats {
-    uint64_t hinted;  /* pages of the plan */
-    uint64_t sampled; /* of these, kept back */
-    uint64_t unasked; /* of the sample, nobody asked for */
+    uint64_t hinted;   /* pages of the plan */
+    uint64_t sampled;  /* of these, kept back */
+    uint64_t unasked;  /* of the sample, nobody asked for */
+    uint64_t late;     /* of the others, asked for before they were there */
+    uint64_t unhinted; /* times that a page was asked for besides */
 };
-void prefetch_plan_stats(const struct prefetch_plan *p,
-                         struct prefetch_stats *ret);
+void prefetch_plan_stats(struct prefetch_plan *p, struct prefetch_stats *ret);
 
 /* What this run asked for, for hints_merge(): hinted pages whose group was
  * right, then what was asked for besides, each in its order. Once all threads

@@ -96,66 +96,6 @@ static void a_bound_that_is_over_ends_all_patience(void **state)
     assert_true(fill_pace_due_ns(&p) <= 3 * NS_PER_SEC);
 }
 
-static void it_rests_behind_a_request(void **state)
-{
-    struct fill_pace p;
-    uint64_t now = NS_PER_SEC;
-
-    fill_pace_init(&p, 0);
-    fill_pace_begin(&p, 0, now);
-    assert_true(p.rest_until_ns <= now);
-    fill_pace_asked(&p, now);
-    assert_int_equal(p.rest_until_ns, now + 2 * NS_PER_MS);
-    /* Another one moves the end, and takes no more than that from the purse. */
-    fill_pace_asked(&p, now + NS_PER_MS);
-    assert_int_equal(p.rest_until_ns, now + 3 * NS_PER_MS);
-    assert_true(p.rest_left_ns >= NS_PER_SEC / 2 - 3 * NS_PER_MS);
-    /* Nothing of it holds back what goes before the fill. */
-    assert_true(fill_pace_due_ns(&p) <= now);
-
-    fill_pace_learn(&p);
-    fill_pace_asked(&p, now + NS_PER_MS);
-    assert_int_equal(p.rest_until_ns, now + 6 * NS_PER_MS);
-}
-
-/* Requests every 50 us for so long: how much of that the fill rested. */
-static uint64_t rested(struct fill_pace *p, uint64_t from_ns, uint64_t for_ns)
-{
-    uint64_t step = 50 * NS_PER_MS / 1000;
-    uint64_t sum = 0;
-
-    for (uint64_t now = from_ns; now < from_ns + for_ns; now += step) {
-        fill_pace_asked(p, now);
-        sum += p->rest_until_ns > now ? step : 0;
-    }
-    return sum;
-}
-
-static void one_that_asks_for_ever_is_filled(void **state)
-{
-    const uint64_t s = NS_PER_SEC;
-    struct fill_pace p;
-    uint64_t share;
-
-    fill_pace_init(&p, 0);
-    fill_pace_begin(&p, 0, s);
-    /* At the start it has the wire for itself. */
-    assert_int_equal(rested(&p, s, s / 2), s / 2);
-    rested(&p, s + s / 2, 2 * s + s / 2);
-    share = rested(&p, 4 * s, 10 * s);
-    assert_true(share > 2 * s && share < 3 * s);
-}
-
-static void with_a_bound_there_is_no_time_to_rest(void **state)
-{
-    struct fill_pace p;
-
-    fill_pace_init(&p, 0);
-    fill_pace_begin(&p, 20 * NS_PER_SEC, NS_PER_SEC);
-    fill_pace_asked(&p, NS_PER_SEC);
-    assert_true(p.rest_until_ns <= NS_PER_SEC);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -166,9 +106,6 @@ int main(void)
         cmocka_unit_test(a_bandwidth_wins_over_a_bound_that_is_far),
         cmocka_unit_test(what_was_asked_for_is_taken_off_the_rest),
         cmocka_unit_test(a_bound_that_is_over_ends_all_patience),
-        cmocka_unit_test(it_rests_behind_a_request),
-        cmocka_unit_test(one_that_asks_for_ever_is_filled),
-        cmocka_unit_test(with_a_bound_there_is_no_time_to_rest),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

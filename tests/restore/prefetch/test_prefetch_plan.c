@@ -147,6 +147,8 @@ static void a_sample_nobody_asked_for_speaks_against_its_group(void **state)
     assert_int_equal(stats.hinted, 10);
     assert_int_equal(stats.sampled, 2);
     assert_int_equal(stats.unasked, 1);
+    assert_int_equal(stats.late, 1);
+    assert_int_equal(stats.unhinted, 2);
 
     run = prefetch_plan_run(p, &n, &err);
     assert_non_null(run);
