@@ -36,9 +36,9 @@ void host_finding_remedy(struct host_finding *f, const char *fmt, ...)
 void host_probe_kernel(struct host_finding *ret);
 /* All ways to a descriptor: missing when a QEMU of this user has none. */
 void host_probe_userfaultfd(struct host_finding *ret);
-/* RLIMIT_MEMLOCK against what registered buffers take. */
 /* One for each kind of memory: what a userfaultfd can do with it. */
 void host_probe_memory(enum uffd_memory kind, struct host_finding *ret);
+/* RLIMIT_MEMLOCK against what registered buffers take. */
 void host_probe_memlock(struct host_finding *ret);
 /* /dev/kvm: a warning without it, guests run in emulation. */
 void host_probe_kvm(struct host_finding *ret);

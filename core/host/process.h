@@ -23,9 +23,11 @@ uint64_t process_faults(pid_t pid);
 uint64_t process_memory(pid_t pid);
 /* The process with this pid and start time still lives. */
 bool process_alive(pid_t pid, uint64_t start_ticks);
+/* The kernel's id of this boot, text, NUL-terminated. */
 int process_boot_id(char ret[static BOOT_ID_LEN + 1],
                     struct error *err) NODISCARD;
-/* Arguments as a JSON array of strings, and the working directory. */
+/* Arguments as a JSON array of strings (a new reference), and the working
+ * directory (free() it). ERR_NOTFOUND: no such process. */
 int process_command_line(pid_t pid, json_t **ret, struct error *err) NODISCARD;
 int process_cwd(pid_t pid, char **ret, struct error *err) NODISCARD;
 

@@ -39,6 +39,7 @@ static_assert(ARRAY_LEN(way_names) == UFFD_WAY__COUNT, "a name for each way");
 
 const char *uffd_way_name(enum uffd_way way)
 {
+    assert(way < UFFD_WAY__COUNT);
     return way_names[way];
 }
 

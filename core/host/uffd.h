@@ -95,16 +95,23 @@ enum uffd_placing {
 enum uffd_outcome uffd_copy(int fd, uint64_t to, const void *from, uint64_t len,
                             unsigned flags, uint64_t *ret_done,
                             struct error *err);
+/* The same with zero pages; these are not placed protected. */
 enum uffd_outcome uffd_zero(int fd, uint64_t start, uint64_t len,
                             unsigned flags, uint64_t *ret_done,
                             struct error *err);
 /* Maps a page that is in the page cache already (MINOR). */
 enum uffd_outcome uffd_continue(int fd, uint64_t start, uint64_t len,
                                 uint64_t *ret_done, struct error *err);
+/* The first write to these pages faults from now on, or no longer; taking the
+ * protection off wakes who waits for it. */
 enum uffd_outcome uffd_protect(int fd, uint64_t start, uint64_t len,
                                bool protect, struct error *err);
+/* Threads that wait for these pages look again (after UFFD_PLACE_QUIETLY, or a
+ * page that was there already). */
 enum uffd_outcome uffd_wake(int fd, uint64_t start, uint64_t len,
                             struct error *err);
+/* No faults of this range are told any more: what is missing reads as the
+ * memory's own content, zeros mostly. */
 enum uffd_outcome uffd_unregister(int fd, uint64_t start, uint64_t len,
                                   struct error *err);
 
@@ -144,6 +151,7 @@ enum uffd_memory {
     UFFD_MEMORY__COUNT,
 };
 
+/* In words, for messages. */
 const char *uffd_memory_name(enum uffd_memory kind);
 
 /* Modes (UFFD_MODE_…) and operations (UFFD_CAN_…) that were tried on a page of
@@ -154,6 +162,8 @@ struct uffd_ability {
     unsigned can;
     uint64_t page_bytes;
 };
+/* On memory of its own that it frees again; ERR_UNSUPPORTED as well when there
+ * is no descriptor by this way. */
 int uffd_try_memory(enum uffd_way way, enum uffd_memory kind,
                     struct uffd_ability *ret, struct error *err) NODISCARD;
 

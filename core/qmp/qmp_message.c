@@ -1,3 +1,14 @@
+/*
+ * qmp_message.c - cuts what a monitor sends into lines, and lines into
+ * messages.
+ *
+ * Bytes are looked at once: `scanned` remembers how far no newline was found,
+ * so that a long answer that comes in small pieces is not searched from its
+ * start at each of them. Lines are given out in place and the buffer is moved
+ * up only now and then. What kind a message is follows from the one member that
+ * only this kind has; an answer without an id is one to a line that QEMU could
+ * not parse.
+ */
 #include "core/qmp/qmp_message.h"
 
 /* Bytes given out are dropped when they are this many, not line by line. */

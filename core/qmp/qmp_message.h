@@ -38,13 +38,16 @@ struct qmp_reader {
 
 #define QMP_READER_INIT ((struct qmp_reader){0})
 
+/* Frees the bytes; an empty reader remains. */
 void qmp_reader_release(struct qmp_reader *r);
 
-/* Takes bytes in; ERR_PROTOCOL when a line grows beyond QMP_LINE_MAX. */
+/* Takes bytes in; ERR_NOMEM is the only error. To be followed by next() until
+ * it has none: that is where lines are parsed and their length is bounded. */
 int qmp_reader_feed(struct qmp_reader *r, const void *data, size_t len,
                     struct error *err) NODISCARD;
 
-/* The next whole message; *ret_got is false when more bytes are needed. */
+/* The next whole message; *ret_got is false when more bytes are needed.
+ * ERR_PROTOCOL: no QMP, or a line of more than QMP_LINE_MAX. */
 int qmp_reader_next(struct qmp_reader *r, struct qmp_message *ret,
                     bool *ret_got, struct error *err) NODISCARD;
 

@@ -25,18 +25,23 @@ struct qmp_open_args {
     bool oob;                /* negotiate out-of-band execution if offered */
 };
 
+/* Connects, hears the greeting and negotiates capabilities. ERR_PEER: see
+ * above. `args` is not needed afterwards, but for its stopper. */
 int qmp_session_open(const struct qmp_open_args *args, struct qmp_session **ret,
                      struct error *err) NODISCARD;
+/* Closes the connection; QEMU goes on. Takes NULL. */
 void qmp_session_close(struct qmp_session *s);
 
 /* For poll(); readable means qmp_session_poll_event() has something to read. */
 int qmp_session_fd(const struct qmp_session *s);
 /* The process that listens (SO_PEERCRED at connect time). */
 pid_t qmp_session_peer_pid(const struct qmp_session *s);
+/* Its user, found out the same way. */
 uid_t qmp_session_peer_uid(const struct qmp_session *s);
 /* From the greeting. */
 void qmp_session_version(const struct qmp_session *s, int *ret_major,
                          int *ret_minor, int *ret_micro);
+/* Out-of-band execution was asked for and granted. */
 bool qmp_session_has_oob(const struct qmp_session *s);
 /* Waits end by `stop` from here on: what must be put right after the first
  * stopper was pulled needs one that was not. */

@@ -2,6 +2,16 @@
 
 #include "core/wire/qemu_wire.h"
 
+/*
+ * config_decoder.c - what the machine is, before any of its state.
+ *
+ * Two things are done with each piece: what firn decides by goes into fields
+ * (page size, capabilities that change the stream, the name), and all bytes go
+ * to `raw`, so that a snapshot can show what was said. An unknown capability
+ * is refused here, at the front: it would change the form of what follows, and
+ * the error would then be one of some offset in the middle of RAM.
+ */
+
 /* QEMU lists only what changes the stream: two names so far. */
 #define CAPABILITIES_MAX 64u
 
