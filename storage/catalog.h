@@ -21,6 +21,7 @@ struct catalog;
 
 /* NULL when there is none to be had. A damaged one is dropped and made anew. */
 struct catalog *catalog_open(struct repository *r);
+/* Commits what was put; takes NULL. */
 void catalog_close(struct catalog *c);
 /* The next open() begins anew. */
 void catalog_remove(struct repository *r);
@@ -28,6 +29,7 @@ void catalog_remove(struct repository *r);
 /* True, with a copy in *ret, when the catalog knows this very file. */
 bool catalog_find(struct catalog *c, const struct catalog_key *key,
                   struct snapshot_summary *ret);
+/* Remembers a summary of this file; an older one of the same id goes. */
 void catalog_put(struct catalog *c, const struct catalog_key *key,
                  const struct snapshot_summary *summary);
 /* Forgets all that were neither found nor put since open(). */
@@ -36,6 +38,7 @@ void catalog_forget_others(struct catalog *c);
 /* The database, for other caches in it; borrowed. No transaction is open when
  * nothing was put. */
 struct sql;
+
 struct sql *catalog_sql(struct catalog *c);
 
 DEFINE_CLEANUP(catalog, struct catalog *, catalog_close)

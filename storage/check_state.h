@@ -27,16 +27,21 @@ struct checked_snapshot {
 /* Empty when there is none, or a damaged one. */
 int check_state_load(struct repository *r, struct check_state **ret,
                      struct error *err) NODISCARD;
+/* With nothing checked: to collect what changes. */
 int check_state_new(struct check_state **ret, struct error *err) NODISCARD;
+/* Takes NULL; does not store. */
 void check_state_free(struct check_state *s);
 
 /* All zero for what is not known. */
 struct checked_pack check_state_pack(const struct check_state *s,
                                      const char *id);
+/* The same for a snapshot, by its id. */
 struct checked_snapshot check_state_snapshot(const struct check_state *s,
                                              const char *id);
+/* In memory alone; see store(). ERR_NOMEM. */
 int check_state_set_pack(struct check_state *s, const char *id,
                          struct checked_pack is, struct error *err) NODISCARD;
+/* The same for a snapshot. */
 int check_state_set_snapshot(struct check_state *s, const char *id,
                              struct checked_snapshot is,
                              struct error *err) NODISCARD;
@@ -49,6 +54,7 @@ int check_state_store(struct repository *r, const struct check_state *changed,
 /* The file's bytes. Pure. ERR_CORRUPT. */
 int check_state_parse(const void *text, size_t len, struct check_state **ret,
                       struct error *err) NODISCARD;
+/* Appends what check_state_parse() reads. */
 int check_state_print(const struct check_state *s, struct buf *ret,
                       struct error *err) NODISCARD;
 

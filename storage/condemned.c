@@ -1,3 +1,13 @@
+/*
+ * condemned.c - lists of packs on death row, one file each.
+ *
+ * A file is never changed, only replaced by a new one with a new id: the new
+ * one is linked and synced before the old one goes, so that after a crash at
+ * any point each pack is in at least one of them. Twice is harmless, in none
+ * would leave a pack that nobody needs and nobody removes. For the same reason
+ * a damaged file counts as an empty one: its packs are still unreferenced, and
+ * the next prune finds and condemns them anew.
+ */
 #include "storage/condemned.h"
 
 #include <fcntl.h>

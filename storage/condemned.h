@@ -27,6 +27,7 @@ struct condemned_list {
 /* One that is damaged has no packs, which is safe: they are condemned anew. */
 int condemned_list_read(struct repository *r, struct condemned_list *ret,
                         struct error *err) NODISCARD;
+/* Frees all of them; an empty list remains. */
 void condemned_list_release(struct condemned_list *l);
 /* The ids of all of them. */
 int condemned_list_packs(const struct condemned_list *l, struct pack_set *add,
@@ -36,13 +37,16 @@ int condemned_list_packs(const struct condemned_list *l, struct pack_set *add,
  * new file is in place. Synced. */
 int condemned_write(struct repository *r, struct condemned *c,
                     struct error *err) NODISCARD;
+/* One that is gone already is no error. */
 int condemned_remove(struct repository *r, const char *id,
                      struct error *err) NODISCARD;
+/* Frees what it owns, not the struct. */
 void condemned_release(struct condemned *c);
 
 /* The file's bytes. Pure. ERR_CORRUPT. */
 int condemned_parse(const void *text, size_t len, struct condemned *ret,
                     struct error *err) NODISCARD;
+/* With the time of now, for people. ERR_NOMEM. */
 int condemned_print(const struct condemned *c, struct buf *ret,
                     struct error *err) NODISCARD;
 

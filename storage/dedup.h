@@ -36,12 +36,15 @@ struct dedup {
     uint64_t max; /* entries */
 };
 
+/* Empty, and without memory until the first reserve() or add(). */
 void dedup_init(struct dedup *d, struct place_book *book, uint64_t max_entries);
+/* Frees the table, not the book; an empty one remains. */
 void dedup_release(struct dedup *d);
 
 /* Room for `n` more entries, so that adding them in bulk grows it once. Fails
  * in silence: add() goes on without. */
 void dedup_reserve(struct dedup *d, uint64_t n);
+/* Where the content with this hash lies; false when it is not known. */
 bool dedup_find(const struct dedup *d, struct page_hash hash,
                 struct dedup_place *ret);
 /* An entry that is there already stays. False when there was no room. */

@@ -1,5 +1,9 @@
 /*
  * frame_cache.c - a hash of chains, and one list in order of last use.
+ *
+ * A frame is one allocation, content behind its links, and is freed when it
+ * goes; frames differ too much in length for a pool of equal rooms. The bound
+ * is of content: links and chains come on top.
  */
 #include "storage/frame_cache.h"
 

@@ -11,8 +11,10 @@
 
 struct frame_cache;
 
+/* Empty; ERR_NOMEM. free() takes NULL. */
 int frame_cache_new(size_t max_bytes, struct frame_cache **ret,
                     struct error *err) NODISCARD;
+/* With all frames that were borrowed from it. */
 void frame_cache_free(struct frame_cache *c);
 
 /* NULL when it is not there. */
@@ -24,6 +26,7 @@ int frame_cache_add(struct frame_cache *c, uint32_t pack, uint32_t frame,
                     size_t bytes, uint8_t **ret, struct error *err) NODISCARD;
 /* Takes a frame out again: it could not be filled. */
 void frame_cache_drop(struct frame_cache *c, uint32_t pack, uint32_t frame);
+/* Of the frames that are in it now, their content alone. */
 size_t frame_cache_bytes(const struct frame_cache *c);
 
 DEFINE_CLEANUP(frame_cache, struct frame_cache *, frame_cache_free)

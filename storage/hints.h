@@ -33,6 +33,7 @@ struct hints {
     char *figures; /* of the last restore, as JSON; owned, NULL: none */
 };
 
+/* Frees list and figures; no hints remain. */
 void hints_release(struct hints *h);
 
 /* Empty when there are none. ERR_CORRUPT: they are damaged; go on without. */
@@ -55,6 +56,7 @@ int hints_merge(const struct hints *old, const struct hint *run, size_t n,
 /* The file's bytes. Pure. */
 int hints_encode(const struct hints *h, struct buf *ret,
                  struct error *err) NODISCARD;
+/* ERR_CORRUPT unless encode() could have written it. */
 int hints_decode(const void *data, size_t len, struct hints *ret,
                  struct error *err) NODISCARD;
 

@@ -1,3 +1,11 @@
+/*
+ * layout.c - ids and the folders they name.
+ *
+ * Ids are random, not counted: writers of one repository need not agree on
+ * anything, and two repositories can be told apart. Every name that comes from
+ * outside (a user, a folder, a file's content) goes through layout_is_id()
+ * before it becomes a path, so that no name reaches out of its folder.
+ */
 #include "storage/layout.h"
 
 #include <errno.h>
@@ -9,6 +17,9 @@
 #include "storage/repository.h"
 
 #define ID_MAX_BYTES 64u
+
+static_assert(PACK_ID_LEN == 2 * LAYOUT_PACK_ID_BYTES,
+              "an id is its bytes in hex");
 
 struct object_folder layout_packs(int dirfd)
 {
@@ -77,6 +88,7 @@ int layout_pack_stat(int packs_dirfd, const char *id, uint64_t *ret_bytes,
     char name[PACK_ID_LEN + 4];
     struct stat st;
 
+    assert(layout_is_id(id, PACK_ID_LEN));
     snprintf(name, sizeof(name), "%.2s/%s", id, id);
     if (fstatat(packs_dirfd, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
         return fail_errno(err, errno == ENOENT ? ERR_NOTFOUND : ERR_IO,

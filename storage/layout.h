@@ -32,7 +32,9 @@
 
 /* How packs, snapshots and leases lie in their folders; `dirfd` is borrowed. */
 struct object_folder layout_packs(int dirfd);
+/* The objects that make snapshots listed. */
 struct object_folder layout_snapshots(int dirfd);
+/* Leases; condemned/ and checks/ lie the same way. */
 struct object_folder layout_locks(int dirfd);
 
 /* `digits` lower-case hex digits and nothing else. */
@@ -43,6 +45,7 @@ int layout_new_id(char *ret, size_t digits, struct error *err) NODISCARD;
 /* The bytes that an id stands for, and back. `n` bytes are 2n digits; false
  * when `id` is not that. */
 bool layout_id_bytes(const char *id, uint8_t *ret, size_t n);
+/* `ret` has room for 2n digits and a NUL. */
 void layout_id_text(const uint8_t *bytes, size_t n, char *ret);
 
 /* Length and time of last change of a pack's file. ERR_NOTFOUND. */

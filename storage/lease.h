@@ -62,6 +62,7 @@ struct lease_infos {
 /* All leases that are not dead, but for `except` (may be NULL). */
 int lease_list(struct repository *r, const struct lease *except,
                struct lease_infos *ret, struct error *err) NODISCARD;
+/* Frees them all; an empty list remains. */
 void lease_infos_release(struct lease_infos *l);
 /* Who reads this snapshot, or NULL. Borrowed. */
 const struct lease_info *lease_infos_reader(const struct lease_infos *l,

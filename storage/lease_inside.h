@@ -19,7 +19,10 @@ struct lease_origin {
     uint64_t pid_namespace;
 };
 
+/* ERR_IO when /proc does not tell; without /etc/machine-id the name is all. */
 int lease_origin_find(struct lease_origin *ret, struct error *err) NODISCARD;
+/* Of this host: when none of its processes lives, or since another boot. Of
+ * another host or pid namespace, where we cannot look: when it expired. */
 bool lease_content_is_dead(const struct lease_origin *here, uint64_t now_ns,
                            const json_t *content);
 /* The first of the lease's processes that lives, or 0. */
@@ -30,8 +33,9 @@ bool lease_is_of_reader(const char *purpose);
 /* Does a live lease say that this snapshot is to be removed or replaced? */
 int lease_is_claimed(struct repository *r, const char *snapshot, bool *ret,
                      struct error *err) NODISCARD;
-/* Borrowed. */
+/* The file's name, which changes at every write. Borrowed. */
 const char *lease_id(const struct lease *l);
+/* What stays the same meanwhile. Borrowed. */
 const char *lease_holder(const struct lease *l);
 
 #endif

@@ -41,28 +41,36 @@ struct manifest;
 /* ERR_NOTFOUND, ERR_CORRUPT, or ERR_FORMAT when its version is not known. */
 int manifest_open(int snapshots_dirfd, const char *id, struct manifest **ret,
                   struct error *err) NODISCARD;
+/* Frees all that was borrowed from it; takes NULL. */
 void manifest_close(struct manifest *m);
 /* The summary alone: for lists. The caller releases it. */
 int manifest_read_summary(int snapshots_dirfd, const char *id,
                           struct snapshot_summary *ret,
                           struct error *err) NODISCARD;
 
-/* Borrowed, live as long as the manifest. */
+/* What open() has read and checked; pointers are borrowed and live as long as
+ * the manifest. */
 const struct snapshot_summary *manifest_summary(const struct manifest *m);
+/* The RAM blocks in the stream's order: a block's number is its place here. */
 const struct ramblock_list *manifest_blocks(const struct manifest *m);
+/* CONFIG of the captured stream. */
 const struct machine_config *manifest_config(const struct manifest *m);
+/* The device tail with its description and table of sections. */
 const struct device_state *manifest_devices(const struct manifest *m);
+/* What the capture found out about VM and host: a JSON object. */
 const json_t *manifest_facts(const struct manifest *m);
+/* The id that section `ram` had in the captured stream. */
 uint32_t manifest_ram_section_id(const struct manifest *m);
+/* All packs that it refers to; a pack's number is its place here. */
 const struct manifest_pack *manifest_packs(const struct manifest *m,
                                            uint32_t *ret_n);
 /* The number of a pack by its id, or PACK_SET_NONE. */
 uint32_t manifest_pack_number(const struct manifest *m,
                               const uint8_t id[static LAYOUT_PACK_ID_BYTES]);
-/* Of the file, as it is stored. */
 /* Adds the ids of all its packs. */
 int manifest_add_packs(const struct manifest *m, struct pack_set *add,
                        struct error *err) NODISCARD;
+/* Bytes of the file, as it is stored. */
 uint64_t manifest_object_bytes(const struct manifest *m);
 
 /* The first segment of `block` at or behind `segno` that is not all zero;

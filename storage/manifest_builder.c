@@ -1,3 +1,12 @@
+/*
+ * manifest_builder.c - the rows of a new snapshot, in one transaction.
+ *
+ * The object is a SQLite database that never was a file: it is filled in
+ * memory, serialized, and sealed with a footer (manifest_file.c). So it can be
+ * read back before it gets a name, and it appears in the repository whole or
+ * not at all. Order of columns here and in schema.sql is the same by hand; the
+ * second reader of the tests keeps both honest.
+ */
 #include "storage/manifest_builder.h"
 
 #include "storage/index/sql.h"

@@ -28,6 +28,7 @@ int manifest_file_seal(const char *id, struct buf *image,
  */
 int manifest_file_read(int snapshots_dirfd, const char *id, const char *what,
                        struct manifest_file *ret, struct error *err) NODISCARD;
+/* Frees the image; an empty struct remains. */
 void manifest_file_release(struct manifest_file *f);
 
 /* The footer for `len` bytes that stand for an image of `raw` bytes: they are

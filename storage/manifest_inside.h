@@ -43,6 +43,7 @@ int manifest_column_json(struct manifest *m, struct sql_row *row, int at,
 /* Appends up to `max` bytes. */
 int manifest_column_buf(struct sql_row *row, int at, size_t max,
                         struct buf *ret, struct error *err) NODISCARD;
+/* From 0 to `max`; and 0 or 1. ERR_CORRUPT for anything else. */
 int manifest_column_u32(struct sql_row *row, int at, uint32_t max,
                         uint32_t *ret, struct error *err) NODISCARD;
 int manifest_column_bool(struct sql_row *row, int at, bool *ret,

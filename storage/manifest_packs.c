@@ -1,5 +1,10 @@
 /*
  * manifest_packs.c - table `pack`, and the number of a pack by its id.
+ *
+ * Rows must come with the numbers 0, 1, 2, ...: segments refer to packs by
+ * them, and a gap would shift every place behind it. No pack is listed twice,
+ * no count exceeds what a pack may hold; so that readers index by these numbers
+ * without asking again.
  */
 #include "storage/manifest_inside.h"
 

@@ -1,3 +1,11 @@
+/*
+ * manifest_rows.c - rows of a snapshot's database, read without trust.
+ *
+ * A footer's checksum proves that the bytes are those that were written, not
+ * that a sane program wrote them. So each value is read with its type and
+ * bound, and whatever is wrong becomes one kind of error: ERR_CORRUPT with the
+ * snapshot's name in front, however deep the reader was.
+ */
 #include "storage/manifest_inside.h"
 
 int manifest_bad(const struct manifest *m, const char *reason,

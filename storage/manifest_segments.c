@@ -1,5 +1,10 @@
 /*
  * manifest_segments.c - table `segment`, read where it lies.
+ *
+ * A large guest has many thousand rows and most readers want few of them: they
+ * are not loaded but asked for, one by (block, segment) or all in order.
+ * Their checksum binds the place (name of the block, number of the segment) to
+ * the bytes, so that an index that was swapped is found like one that rotted.
  */
 #include "core/base/cursor.h"
 #include "storage/index/segment.h"
@@ -14,6 +19,7 @@ uint64_t manifest_segment_checksum(const char *idstr, uint64_t segno,
     uint8_t place[256 + 8];
     size_t n = strlen(idstr);
 
+    assert(n < 256); /* as struct ramblock holds it */
     memcpy(place, idstr, n);
     store_le64(place + n, segno);
     return checksum64(data, len, checksum64(place, n + 8, 0));

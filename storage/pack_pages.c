@@ -1,3 +1,11 @@
+/*
+ * pack_pages.c - reads a page here and a page there, cheaply enough.
+ *
+ * For the rare readers that compare or fetch single pages (dedup across VMs, a
+ * page that comes again as a delta): neighbours in time are mostly neighbours
+ * in a pack, so the last frame and a handful of open packs are remembered.
+ * Whole images are read by frame_reader.c instead.
+ */
 #include "storage/pack_pages.h"
 
 #include "core/vm/page.h"

@@ -25,7 +25,9 @@ struct pack_pages {
     uint32_t frame_number;
 };
 
+/* Nothing is open yet. The descriptor stays the caller's. */
 void pack_pages_init(struct pack_pages *p, int packs_dirfd);
+/* Closes the packs and forgets the frame; may be used again afterwards. */
 void pack_pages_release(struct pack_pages *p);
 
 /* Item `item` of pack `id`, which is number `pack` from now on. *ret is

@@ -20,6 +20,7 @@ struct pack_set {
     uint32_t n_slots;
 };
 
+/* Frees it; an empty set remains. */
 void pack_set_release(struct pack_set *s);
 
 /* The number of `id`, new or old. */

@@ -35,8 +35,10 @@ struct page_map {
     struct place_book *book; /* borrowed */
 };
 
+/* No page seen. `blocks` is not kept. ERR_NOMEM; release() is due then, too. */
 int page_map_init(struct page_map *m, const struct ramblock_list *blocks,
                   struct place_book *book, struct error *err) NODISCARD;
+/* Frees the segments; the book stays. */
 void page_map_release(struct page_map *m);
 
 /* `place` may be a zero page ({PAGE_MAP_ZERO, 0}). ERR_NOMEM; ERR_UNSUPPORTED

@@ -20,9 +20,12 @@ struct prune {
 
 /* The stopper's error when it was pulled. */
 int prune_check_stop(const struct prune *p, struct error *err) NODISCARD;
+/* The run's time limit is over: end what is begun, begin nothing. */
 bool prune_time_is_up(const struct prune *p);
+/* Tell the caller of prune_run(), if it wants to hear it. */
 void prune_progress(const struct prune *p, const char *what, uint64_t done,
                     uint64_t total);
+/* Something to tell the user, formatted; no error. */
 void prune_note(const struct prune *p, const char *fmt, ...) PRINTF_LIKE(2, 3);
 
 /* Condemns what nobody refers to, removes what nobody can use any more. */

@@ -1,5 +1,9 @@
 /*
  * references.c - the lists of packs of many snapshots, made one set.
+ *
+ * Who removes packs must know all that is needed: there one snapshot that
+ * cannot be read stops everything, since its packs would look like waste.
+ * Who only counts what is shared goes on without it.
  */
 #include "storage/references.h"
 

@@ -17,6 +17,7 @@ struct references {
  * that is removed meanwhile does not count. `stop` may be NULL. */
 int references_read(struct repository *r, struct stopper *stop,
                     struct references *ret, struct error *err) NODISCARD;
+/* Frees the set; an empty one remains. */
 void references_release(struct references *r);
 
 /* Which packs of a snapshot older ones have as well, by the packs' numbers in

@@ -25,10 +25,12 @@ int repository_create(const char *path, struct error *err) NODISCARD;
  * does not know. ERR_CORRUPT: config damaged. */
 int repository_open(const char *path, struct repository **ret,
                     struct error *err) NODISCARD;
+/* All that was opened through it is closed before. Takes NULL. */
 void repository_close(struct repository *r);
 
 /* As given to open; and the repository's own id (32 hex digits). Borrowed. */
 const char *repository_path(const struct repository *r);
+/* Never changes, unlike the path. */
 const char *repository_id(const struct repository *r);
 
 /* An unnamed file (O_TMPFILE) of mode 0600 on the repository's file system. */
@@ -75,6 +77,7 @@ struct snapshot_summary {
     struct snapshot_cost cost;
 };
 
+/* Drops the tags; the struct is the caller's. */
 void snapshot_summary_release(struct snapshot_summary *s);
 
 /* All snapshots, oldest first, as the folder has them; what cannot be read is

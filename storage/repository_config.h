@@ -27,6 +27,7 @@ struct repository_config {
 /* A new id, one new key. */
 int repository_config_make(struct repository_config *ret,
                            struct error *err) NODISCARD;
+/* Appends the file's bytes, secrets included. */
 int repository_config_print(const struct repository_config *c, struct buf *ret,
                             struct error *err) NODISCARD;
 /* ERR_FORMAT: a format or a required feature that this program does not know.

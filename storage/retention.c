@@ -1,3 +1,12 @@
+/*
+ * retention.c - each rule walks a VM's snapshots from the newest back.
+ *
+ * A rule needs only to know the last period it kept something of: a snapshot of
+ * another period is its newest, since the walk is ordered in time. All rules
+ * walk at once, one snapshot at a time, so that reasons come in the order of
+ * the rules. Periods are cut by local time; the offset to UTC is part of an
+ * hour, since the clock shows some hours twice a year.
+ */
 #include "storage/retention.h"
 
 #include <time.h>

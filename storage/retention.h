@@ -39,6 +39,7 @@ struct retention_decision {
     const char *reasons[RETENTION_REASONS_MAX]; /* static texts */
 };
 
+/* No rule, no time, no tag is asked for. */
 bool retention_policy_is_empty(const struct retention_policy *p);
 
 /* Snapshots of one and the same VM? */

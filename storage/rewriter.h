@@ -20,13 +20,19 @@ struct rewriter;
 int rewriter_new(struct repository *r, const struct usage *u,
                  struct stopper *stop, struct rewriter **ret,
                  struct error *err) NODISCARD;
+/* Packs that were not linked are gone. Takes NULL. */
 void rewriter_free(struct rewriter *w);
 
 /* By its number in the usage. */
 void rewriter_choose(struct rewriter *w, uint32_t pack);
+/* Whether the snapshot refers to a chosen pack, and so must be collected. */
 bool rewriter_touches(const struct rewriter *w, const struct manifest *m);
+/* Reads its index and writes those of its live pages that are not yet in a new
+ * pack. ERR_CORRUPT: the snapshot, or a page, cannot be read. */
 int rewriter_collect(struct rewriter *w, struct manifest *m,
                      struct error *err) NODISCARD;
+/* All snapshots were collected: the new packs are complete and synced,
+ * unnamed. */
 int rewriter_seal(struct rewriter *w, struct error *err) NODISCARD;
 /* Names the packs in the lease, links them, reads all their data back. */
 int rewriter_link(struct rewriter *w, struct lease *lease,

@@ -1,3 +1,10 @@
+/*
+ * segment_cache.c - a table in which each segment has one possible slot.
+ *
+ * No list, no ages: readers walk the guest in order or jump to a neighbourhood,
+ * and neighbours have slots of their own. Two segments that share a slot push
+ * one another out, which costs a second read and nothing else.
+ */
 #include "storage/segment_cache.h"
 
 #define SLOTS 4096u

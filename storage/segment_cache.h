@@ -20,7 +20,9 @@ struct cached_segment {
 
 struct segment_cache;
 
+/* Empty; ERR_NOMEM. free() takes NULL. */
 int segment_cache_new(struct segment_cache **ret, struct error *err) NODISCARD;
+/* With all runs that were borrowed from it. */
 void segment_cache_free(struct segment_cache *c);
 
 /* NULL when it is not there. Borrowed until the next put(). */

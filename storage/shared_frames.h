@@ -25,6 +25,7 @@ struct shared_frame {
     struct shared_frame *older;
 };
 
+/* Empty. `max_bytes` is shared out to shards of their own lock. */
 int shared_frames_new(size_t max_bytes, struct shared_frames **ret,
                       struct error *err) NODISCARD;
 /* Nobody holds a frame any more. NULL is fine. */
@@ -41,6 +42,7 @@ struct shared_frame *shared_frames_add(struct shared_frames *c,
                                        struct shared_frame *f);
 /* Gives a frame back, shown or not; NULL is fine. */
 void shared_frames_put(struct shared_frames *c, struct shared_frame *f);
+/* Of all frames listed now; a moment later it may be another number. */
 size_t shared_frames_bytes(struct shared_frames *c);
 
 DEFINE_CLEANUP(shared_frames, struct shared_frames *, shared_frames_free)

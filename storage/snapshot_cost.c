@@ -1,3 +1,11 @@
+/*
+ * snapshot_cost.c - figures for people, which nobody may trip over.
+ *
+ * They are told by `show` and never decided by, so reading is lenient: a
+ * snapshot of an older or a newer version has some of them, and what is missing
+ * is 0. Microseconds in the file, nanoseconds in memory; numbers too large to
+ * convert are cut rather than wrapped.
+ */
 #include "storage/snapshot_cost.h"
 
 #define NS_PER_US 1000u

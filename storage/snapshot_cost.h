@@ -2,7 +2,8 @@
  * snapshot_cost.h - what a capture cost firn itself, as JSON.
  *
  * {"cpu_us": {"receive": N, "zero": N, ...}, "peak_bytes": N, "segments": N,
- * "places": N, "rejoined_pages": N}: numbers, members may be added. Lies in a snapshot's facts as "cost". Pure.
+ * "places": N, "rejoined_pages": N}: numbers, members may be added. Lies in a
+ * snapshot's facts as "cost". Pure.
  */
 #ifndef FIRN_STORAGE_SNAPSHOT_COST_H
 #define FIRN_STORAGE_SNAPSHOT_COST_H

@@ -33,6 +33,7 @@ struct block_diff {
 int block_diff_init(struct block_diff *d, struct snapshot_reader *a,
                     uint32_t in_a, struct snapshot_reader *b, uint32_t in_b,
                     struct stopper *stop, struct error *err) NODISCARD;
+/* Frees the ranges. */
 void block_diff_release(struct block_diff *d);
 
 static inline uint64_t block_diff_pages(const struct block_diff *d)

@@ -23,6 +23,7 @@ void snapshot_frames_close(struct snapshot_frames *f);
 /* Facts of the snapshot; borrowed. */
 const struct snapshot_summary *
 snapshot_frames_summary(const struct snapshot_frames *f);
+/* A block's number, here and below, is its place in this list. */
 const struct ramblock_list *
 snapshot_frames_blocks(const struct snapshot_frames *f);
 
@@ -56,6 +57,7 @@ struct frame_reader;
 /* `depth`: reads in flight of scan(). */
 int frame_reader_new(struct snapshot_frames *f, unsigned depth,
                      struct frame_reader **ret, struct error *err) NODISCARD;
+/* Its scan has ended. Takes NULL. */
 void frame_reader_free(struct frame_reader *r);
 
 /* Read by this one so far; any thread. */

@@ -12,7 +12,10 @@
 int snapshot_frames_pack(struct snapshot_frames *f, uint32_t number,
                          const struct pack_reader **ret,
                          struct error *err) NODISCARD;
+/* The decompressed frames of all readers; and bytes that one read from a pack.
+ * Any thread. */
 struct shared_frames *snapshot_frames_cache(struct snapshot_frames *f);
+/* For snapshot_frames_read_bytes(). */
 void snapshot_frames_count_read(struct snapshot_frames *f, uint64_t bytes);
 
 static inline uint64_t frame_key(const struct page_place *place)

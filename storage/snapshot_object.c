@@ -1,3 +1,15 @@
+/*
+ * snapshot_object.c - a manifest's database, changed in a copy.
+ *
+ * Used when pages move to other packs (prune's rewriting). Only the places may
+ * change, so the copy is made of the database's own bytes and two tables are
+ * written anew; a column that this version does not know goes over as it is.
+ * Which items of a pack are used is a bitmap: pages of many segments may name
+ * the same item, and the table counts each once.
+ *
+ * That every segment was moved is counted and checked at the end, since a row
+ * that was forgotten would silently point into another pack.
+ */
 #include "storage/snapshot_object.h"
 
 #include "core/base/bitmap.h"

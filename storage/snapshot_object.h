@@ -12,8 +12,11 @@
 
 struct snapshot_object;
 
+/* A copy of what `m` is made of, without packs; `m` is not needed afterwards.
+ * free() takes NULL. */
 int snapshot_object_new(const struct manifest *m, struct snapshot_object **ret,
                         struct error *err) NODISCARD;
+/* Leaves nothing: the copy lived in memory. */
 void snapshot_object_free(struct snapshot_object *o);
 /* Items of a pack that a segment refers to. */
 int snapshot_object_use(struct snapshot_object *o,

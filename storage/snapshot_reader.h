@@ -18,21 +18,29 @@
 
 struct snapshot_reader;
 
+/* ERR_NOTFOUND, ERR_CORRUPT, or ERR_FORMAT when its version is not known. A
+ * lease is the caller's business (lease.h). */
 int snapshot_reader_open(struct repository *r, const char *id,
                          struct snapshot_reader **ret,
                          struct error *err) NODISCARD;
+/* With all that was borrowed. Takes NULL. */
 void snapshot_reader_close(struct snapshot_reader *s);
 
 /* Borrowed, live as long as the reader. */
 const struct snapshot_summary *
 snapshot_reader_summary(const struct snapshot_reader *s);
+/* A block's number, here and below, is its place in this list. */
 const struct ramblock_list *
 snapshot_reader_blocks(const struct snapshot_reader *s);
+/* CONFIG of the captured stream: what the destination must be. */
 const struct machine_config *
 snapshot_reader_config(const struct snapshot_reader *s);
+/* The device tail, with its description and table of sections. */
 const struct device_state *
 snapshot_reader_devices(const struct snapshot_reader *s);
+/* What the capture found out about VM and host: a JSON object. */
 const json_t *snapshot_reader_facts(const struct snapshot_reader *s);
+/* The id that section `ram` had in the captured stream. */
 uint32_t snapshot_reader_ram_section_id(const struct snapshot_reader *s);
 
 /* Where a page's content lies. Two pages with equal pack and frame come out of
@@ -44,6 +52,8 @@ struct page_place {
     uint32_t slot;  /* within the frame */
 };
 
+/* Looks up, reads no content: index segments at most. ERR_CORRUPT when the
+ * index or a pack's tables are damaged. */
 int snapshot_reader_locate(struct snapshot_reader *s, uint32_t block,
                            pgno_t pgno, struct page_place *ret,
                            struct error *err) NODISCARD;

@@ -7,7 +7,7 @@
 #include "storage/manifest.h"
 #include "storage/snapshot_reader.h"
 
-/* Borrowed. */
+/* The open manifest behind it. Borrowed. */
 struct manifest *snapshot_reader_manifest(struct snapshot_reader *s);
 
 /* Reads the segment of a row and checks all of it: the bytes are those meant

@@ -68,6 +68,8 @@ struct snapshot_writer_stats {
 
 struct snapshot_writer;
 
+/* `args` is not needed afterwards, but for its repository. A history that
+ * cannot be read is no error: less is found again. */
 int snapshot_writer_new(const struct snapshot_writer_args *args,
                         struct snapshot_writer **ret,
                         struct error *err) NODISCARD;
@@ -92,6 +94,7 @@ const char *snapshot_writer_slow_io(const struct snapshot_writer *w);
 void snapshot_writer_spent(struct snapshot_writer *w, enum cpu_stage stage,
                            uint64_t ns);
 /* Any thread. */
+/* Figures so far, for a progress line: taken while others count. */
 void snapshot_writer_stats(struct snapshot_writer *w,
                            struct snapshot_writer_stats *ret);
 /* Seals, verifies and fsyncs the packs, writes the index segments and the
@@ -101,6 +104,7 @@ int snapshot_writer_commit(struct snapshot_writer *w,
                            const struct snapshot_record *record,
                            struct snapshot_summary *ret,
                            struct error *err) NODISCARD;
+/* No thread uses a lane any more. Gives the lease back. Takes NULL. */
 void snapshot_writer_free(struct snapshot_writer *w);
 
 DEFINE_CLEANUP(snapshot_writer, struct snapshot_writer *, snapshot_writer_free)

@@ -1,3 +1,11 @@
+/*
+ * space.c - whether there is room, and if not, who has it.
+ *
+ * The reserve is a share of the disk with a floor and a ceiling, since prune
+ * must write before it can free: a disk filled to its last byte cannot be
+ * emptied by it. An explanation of ERR_NOSPC may itself fail in silence: it is
+ * added to an error that is told anyway.
+ */
 #include "storage/space.h"
 
 #include <inttypes.h>

@@ -16,6 +16,7 @@ struct space {
     uint64_t free_bytes; /* for us: what root alone may use is not */
 };
 
+/* Asks the file system. ERR_IO. */
 int space_of(const struct repository *r, struct space *ret,
              struct error *err) NODISCARD;
 

@@ -1,3 +1,11 @@
+/*
+ * summary_fields.c - one table drives all four conversions.
+ *
+ * A field that is bound, read, printed or parsed in one place and forgotten in
+ * another would be lost without a word; here it is a row or it does not exist.
+ * Names are those of columns and JSON members and never change once a snapshot
+ * with them was written, which is why one differs from its member's name.
+ */
 #include "storage/summary_fields.h"
 
 #include <inttypes.h>

@@ -19,7 +19,7 @@ void summary_bind(const struct snapshot_summary *s, struct sql_row *row);
 int summary_read(struct sql_row *row, struct snapshot_summary *ret,
                  struct error *err) NODISCARD;
 
-/* With tags. */
+/* As one line of JSON, tags included: for the catalog. */
 int summary_print(const struct snapshot_summary *s, struct buf *ret,
                   struct error *err) NODISCARD;
 /* ERR_CORRUPT when a field is missing or of another type. */

@@ -26,6 +26,7 @@ struct snapshot_usage {
 /* ERR_CORRUPT when a snapshot or a pack cannot be read. `stop` may be NULL. */
 int usage_read(struct repository *r, struct stopper *stop, struct usage **ret,
                struct error *err) NODISCARD;
+/* With all that was borrowed. Takes NULL. */
 void usage_free(struct usage *u);
 /* The i-th of all snapshots, NULL behind the last; borrowed. */
 const struct snapshot_usage *usage_at(const struct usage *u, size_t i);

@@ -1,3 +1,12 @@
+/*
+ * verify_pack.c - does a pack hold what its tables and a snapshot say?
+ *
+ * Three witnesses must agree: the snapshot's row (kind, length, items), the
+ * pack's own tables with their checksums, and the data, of which each item is
+ * hashed again with the key it was stored under. Damage is a finding and the
+ * walk goes on, so that one report has all of it; only trouble of our own (no
+ * memory, a stopper) ends it early.
+ */
 #include "storage/verify_pack.h"
 
 #include "core/base/clock.h"

@@ -1,5 +1,8 @@
 /*
  * versions.c - each library is asked by the one source that includes it.
+ *
+ * A loaded library may be another than the one we were built with, and bug
+ * reports need the one that ran.
  */
 #include "storage/versions.h"
 

@@ -42,6 +42,7 @@ void segment_add(struct segment *s, uint32_t page,
                  const uint8_t pack[static SEGMENT_PACK_ID_BYTES],
                  uint32_t item);
 
+/* Appends the bytes, the same for the same places, whatever made them. */
 int segment_encode(const struct segment *s, struct buf *ret,
                    struct error *err) NODISCARD;
 /* ERR_CORRUPT unless the bytes are what segment_encode() could have written;

@@ -41,16 +41,20 @@ int sql_open_copy(const char *what, const void *image, size_t len,
  */
 int sql_open_file(const char *what, const char *path, struct sql **ret,
                   struct error *err) NODISCARD;
+/* With all statements; what was not committed is gone. Takes NULL. */
 void sql_close(struct sql *s);
 
 /* The whole database as bytes, as sql_open_image() takes them. */
 int sql_serialize(struct sql *s, struct buf *ret, struct error *err) NODISCARD;
+/* PRAGMA user_version: the version of the tables, 0 in a new database. */
 int sql_user_version(struct sql *s, int64_t *ret, struct error *err) NODISCARD;
 
 /* Runs a text of one or more statements without parameters. */
 int sql_run(struct sql *s, enum sql_statement which,
             struct error *err) NODISCARD;
+/* A transaction from here to commit: one write to disk instead of many. */
 int sql_begin(struct sql *s, struct error *err) NODISCARD;
+/* The end of it; until then nobody else sees anything. */
 int sql_commit(struct sql *s, struct error *err) NODISCARD;
 /* After a failure; tells nothing. */
 void sql_rollback(struct sql *s);
@@ -62,8 +66,11 @@ int sql_prepare(struct sql *s, enum sql_statement which, struct sql_row **ret,
 /* Parameters count from 1. A failing bind is told by the next step. Text and
  * blobs are borrowed until sql_done() or the next sql_prepare() of it. */
 void sql_bind_int(struct sql_row *r, int at, int64_t value);
+/* `text` is a C string. */
 void sql_bind_text(struct sql_row *r, int at, const char *text);
+/* `len` 0 is an empty blob, not NULL. */
 void sql_bind_blob(struct sql_row *r, int at, const void *data, size_t len);
+/* For a parameter without a value. */
 void sql_bind_null(struct sql_row *r, int at);
 /* One row: *ret_row tells if there was one. */
 int sql_step(struct sql_row *r, bool *ret_row, struct error *err) NODISCARD;

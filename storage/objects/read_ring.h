@@ -30,8 +30,10 @@ int read_ring_new(unsigned depth, bool no_uring, struct read_ring **ret,
                   struct error *err) NODISCARD;
 /* Waits for what is in flight; NULL is fine. */
 void read_ring_free(struct read_ring *r);
+/* False where reads are done one by one. */
 bool read_ring_is_uring(const struct read_ring *r);
 
+/* Added and not yet given back by next(). */
 unsigned read_ring_in_flight(const struct read_ring *r);
 /* Only while fewer than `depth` are in flight. */
 int read_ring_add(struct read_ring *r, struct read_request *q,

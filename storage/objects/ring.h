@@ -20,12 +20,17 @@ struct ring_args {
 
 struct ring;
 
+/* ERR_NOMEM is the only error: a refused io_uring is none. */
 int ring_new(const struct ring_args *args, struct ring **ret,
              struct error *err) NODISCARD;
+/* Waits for what is in flight; who wants its errors calls ring_wait() first.
+ * Takes NULL. */
 void ring_free(struct ring *r);
+/* False where the fallback writes. */
 bool ring_is_uring(const struct ring *r);
 /* "io_uring", or why it is not: for a note to the user. Borrowed. */
 const char *ring_kind(const struct ring *r);
+/* Bytes of each buffer, as asked for. */
 size_t ring_buffer_bytes(const struct ring *r);
 
 /* A free buffer, waiting for a write to end when all are in flight. */
@@ -55,6 +60,7 @@ struct ring_stats {
     bool registered; /* the buffers are known to the kernel */
 };
 
+/* A copy of the figures as they are now. */
 void ring_stats(const struct ring *r, struct ring_stats *ret);
 
 DEFINE_CLEANUP(ring, struct ring *, ring_free)

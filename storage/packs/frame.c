@@ -1,3 +1,12 @@
+/*
+ * frame.c - the one place where a frame's form is decided and undone.
+ *
+ * Compressed or raw is not a flag: a frame whose stored length equals its raw
+ * length is raw, and the codec never gives a result that long. The checksum is
+ * of the stored bytes, seeded with pack and frame number, and is looked at
+ * before a decompressor sees them; it also finds a frame that is whole but lies
+ * in the wrong place.
+ */
 #include "storage/packs/frame.h"
 
 #include "core/base/bytes.h"

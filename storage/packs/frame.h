@@ -15,6 +15,8 @@ struct pack_seeds {
     uint64_t trailer;
 };
 
+/* The two halves of the id: equal bytes in another pack, or under another
+ * number, have another checksum. */
 struct pack_seeds pack_seeds_of(const uint8_t id[static PACK_ID_BYTES]);
 
 /* Writes `raw` compressed, or as it is where that does not pay, to `dst`

@@ -1,3 +1,11 @@
+/*
+ * pack_stream.c - one buffer is filled while the others are written.
+ *
+ * A buffer belongs to the stream from take to flush, then to the ring until its
+ * write is done. `written` counts bytes that were handed over, not bytes on
+ * disk: who reads back what lies before it waits for the ring first. Data is
+ * synced once, at the end, by finish().
+ */
 #include "storage/packs/pack_stream.h"
 
 #define LOG_AREA "pack"
@@ -35,6 +43,7 @@ static int flush(struct pack_stream *s, struct error *err)
 
 int pack_stream_advance(struct pack_stream *s, size_t len, struct error *err)
 {
+    assert(s->buffer && len <= ring_buffer_bytes(s->ring) - s->used);
     s->used += len;
     return s->used == ring_buffer_bytes(s->ring) ? flush(s, err) : 0;
 }
@@ -80,6 +89,7 @@ int pack_stream_read(struct pack_stream *s, uint64_t offset, size_t len,
     size_t in_file = 0;
     int rc;
 
+    assert(offset + len <= pack_stream_bytes(s));
     if (offset < s->written) {
         in_file = (size_t)MIN(len, s->written - offset);
         rc = s->ring ? ring_wait(s->ring, err) : 0;
@@ -89,7 +99,6 @@ int pack_stream_read(struct pack_stream *s, uint64_t offset, size_t len,
         if (rc < 0)
             return rc;
     }
-    assert(offset + len <= pack_stream_bytes(s));
     if (in_file < len)
         memcpy(p + in_file, s->buffer + (offset + in_file - s->written),
                len - in_file);

@@ -28,6 +28,8 @@ static inline uint64_t pack_stream_bytes(const struct pack_stream *s)
     return s->written + s->used;
 }
 
+/* Copies `len` bytes to the end. ERR_NOSPC, ERR_IO: perhaps of an earlier
+ * write. */
 int pack_stream_append(struct pack_stream *s, const void *data, size_t len,
                        struct error *err) NODISCARD;
 /* Room for `len` bytes in place, to be filled and advanced over; NULL when it

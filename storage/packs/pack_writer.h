@@ -32,8 +32,11 @@ struct pack_writer_args {
 
 struct pack_writer;
 
+/* OPEN, with a new id and an unnamed file; nothing of `args` is kept but what
+ * it says is borrowed. */
 int pack_writer_new(const struct pack_writer_args *args,
                     struct pack_writer **ret, struct error *err) NODISCARD;
+/* Whatever the state; a pack that was not linked is gone. Takes NULL. */
 void pack_writer_free(struct pack_writer *w);
 
 /* Adds one page (PAGE_BYTES); *ret_item is its number in the pack. Pages are
@@ -51,9 +54,13 @@ int pack_writer_read_page(struct pack_writer *w, uint32_t item, void *page,
 
 /* Bytes of the file if it were sealed now; full at PACK_TARGET_BYTES. */
 uint64_t pack_writer_bytes(const struct pack_writer *w);
+/* Items added so far; the id that the file will be named by. */
 uint32_t pack_writer_n_items(const struct pack_writer *w);
+/* Hex digits, borrowed; the file is called so once it is linked. */
 const char *pack_writer_id(const struct pack_writer *w);
 
+/* OPEN to SEALED. ERR_INVALID for an empty pack. After any other error the
+ * pack can only be freed. */
 int pack_writer_seal(struct pack_writer *w, struct error *err) NODISCARD;
 /* Sealed packs only. Makes packs/ab/ if need be and syncs the folders. */
 int pack_writer_link(struct pack_writer *w, struct error *err) NODISCARD;

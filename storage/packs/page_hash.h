@@ -22,6 +22,7 @@ struct page_hash {
     uint64_t high;
 };
 
+/* The keyed content hash of `len` bytes, a page or a blob. */
 struct page_hash page_hash_of(const struct hash_key *key, const void *data,
                               size_t len);
 static inline bool page_hash_equal(struct page_hash a, struct page_hash b)
@@ -40,6 +41,7 @@ unsigned page_hash_library_version(void);
 
 /* XXH3-64 with a seed; XXH3-128 with a seed. */
 uint64_t checksum64(const void *data, size_t len, uint64_t seed);
+/* The same with 128 bits, for what is long. */
 struct page_hash checksum128(const void *data, size_t len, uint64_t seed);
 
 #endif
