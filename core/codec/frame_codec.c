@@ -5,9 +5,12 @@
  * tables of zstd depend on the length of the input, so only the first call of
  * a new greatest length allocates. new() makes that call for the usual frame.
  *
- * At level 1, which is for speed, the table of zstd has 2 Ki entries and so
- * stays in the first cache, with all else: in frames of 32 KiB that is a fifth
- * less time for a hundredth more bytes than with zstd's own choice of 8 Ki.
+ * Level 1 and those below are for speed. There the table of zstd has 1 Ki
+ * entries and so stays in the first cache, with all else; and at level 1 literals
+ * are coded only where a sample of the frame promises something for it. In frames
+ * of 32 KiB, over the memory of a guest, that is a quarter less time for 4 % more
+ * bytes than with zstd's own choices, and a tenth less to decompress; over the
+ * files of /usr a fifth less for 5 % more.
  *
  * A frame is decompressed only when it is one whole zstd frame that needs no
  * dictionary: zstd itself would also take several frames in a row and skip
@@ -23,9 +26,11 @@
 /* The frame that the packs use most; see the theory above. */
 #define WARM_UP_BYTES 32768u
 
-#define QUICK_LEVEL     1
-#define QUICK_HASH_LOG  11
-#define QUICK_MIN_MATCH 6 /* as zstd has it for frames of more than 16 KiB */
+#define QUICK_LEVEL     1 /* and all below */
+#define QUICK_HASH_LOG  10
+#define QUICK_MIN_MATCH 6
+/* Negative levels look at fewer places, so the longer match is found as well. */
+#define HASTY_MIN_MATCH 7
 
 /* A stream's window, and so what it may make us allocate. QEMU's levels up to
  * 17 need no more; only level 1 is asked for. */
@@ -38,6 +43,8 @@ struct frame_stream {
 struct frame_codec {
     ZSTD_CCtx *compress;
     ZSTD_DCtx *decompress;
+    bool chooses_literals; /* frame by frame */
+    bool codes_literals;   /* as `compress` is set now */
 };
 
 static bool set_parameter(ZSTD_CCtx *c, ZSTD_cParameter p, int value)
@@ -49,9 +56,22 @@ static bool set_level(ZSTD_CCtx *c, int level)
 {
     if (!set_parameter(c, ZSTD_c_compressionLevel, level))
         return false;
-    return level != QUICK_LEVEL ||
+    return level > QUICK_LEVEL ||
            (set_parameter(c, ZSTD_c_hashLog, QUICK_HASH_LOG) &&
-            set_parameter(c, ZSTD_c_minMatch, QUICK_MIN_MATCH));
+            set_parameter(c, ZSTD_c_minMatch,
+                          level < 0 ? HASTY_MIN_MATCH : QUICK_MIN_MATCH));
+}
+
+/* zstd's fast strategy leaves literals as they are when it has a target length,
+ * which is the step of its search: of 0 and 1 it makes the same. */
+static int set_literals(struct frame_codec *c, bool coded, struct error *err)
+{
+    if (!c->chooses_literals || coded == c->codes_literals)
+        return 0;
+    if (!set_parameter(c->compress, ZSTD_c_targetLength, coded ? 0 : 1))
+        return fail(err, ERR_INVALID, "zstd refuses a target length");
+    c->codes_literals = coded;
+    return 0;
 }
 
 static int warm_up(struct frame_codec *c, struct error *err)
@@ -87,6 +107,8 @@ int frame_codec_new(int level, struct frame_codec **ret, struct error *err)
         !set_parameter(c->compress, ZSTD_c_checksumFlag, 0))
         return fail(err, ERR_INVALID, "zstd refuses compression level %d",
                     level);
+    c->chooses_literals = level == QUICK_LEVEL;
+    c->codes_literals = true;
     rc = warm_up(c, err);
     if (rc < 0)
         return rc;
@@ -108,21 +130,23 @@ int frame_codec_compress(struct frame_codec *c, const void *src, size_t len,
 {
     /* zstd gives up as soon as it would not fit the room it is told of. */
     size_t room = len - len / 8;
+    enum byte_look look = byte_sample_look(src, len);
     size_t n;
+    int rc;
 
-    if (byte_sample_is_random(src, len)) {
-        *ret_len = 0;
+    *ret_len = 0;
+    if (look == BYTES_RANDOM)
         return 0;
-    }
+    rc = set_literals(c, look == BYTES_SKEWED, err);
+    if (rc < 0)
+        return rc;
     n = ZSTD_compress2(c->compress, dst, room, src, len);
     if (!ZSTD_isError(n)) {
         *ret_len = n < room ? n : 0;
         return 0;
     }
-    if (ZSTD_getErrorCode(n) == ZSTD_error_dstSize_tooSmall) {
-        *ret_len = 0;
+    if (ZSTD_getErrorCode(n) == ZSTD_error_dstSize_tooSmall)
         return 0;
-    }
     if (ZSTD_getErrorCode(n) == ZSTD_error_memory_allocation)
         return fail_nomem(err);
     return fail(err, ERR_INVALID, "cannot compress %zu bytes: %s", len,

@@ -29,7 +29,7 @@ static void random_bytes_are_seen_nearly_always(void **unused)
         size_t len = i % 2 ? LEN : BYTE_SAMPLE_LEAST;
 
         fill(data, len, 256);
-        seen += byte_sample_is_random(data, len);
+        seen += byte_sample_look(data, len) == BYTES_RANDOM;
     }
     assert_in_range(seen, 990, 1000);
 }
@@ -41,7 +41,7 @@ static void what_a_byte_coder_makes_smaller_is_not_random(void **unused)
 
     for (unsigned i = 0; i < 1000; i++) {
         fill(data, LEN, 128 - i % 100);
-        assert_false(byte_sample_is_random(data, LEN));
+        assert_int_not_equal(byte_sample_look(data, LEN), BYTES_RANDOM);
     }
 }
 
@@ -53,10 +53,10 @@ static void some_pages_that_are_not_random_are_enough(void **unused)
     for (size_t at = 0; at < LEN; at += 4096) {
         fill(data, LEN, 256);
         memset(data + at, 0, 4096);
-        assert_false(byte_sample_is_random(data, LEN));
+        assert_int_not_equal(byte_sample_look(data, LEN), BYTES_RANDOM);
         fill(data, LEN, 256);
         fill(data + at / 8192 * 8192, 8192, 20);
-        assert_false(byte_sample_is_random(data, LEN));
+        assert_int_not_equal(byte_sample_look(data, LEN), BYTES_RANDOM);
     }
 }
 
@@ -65,8 +65,33 @@ static void little_is_never_random(void **unused)
     uint8_t data[BYTE_SAMPLE_LEAST - 1];
 
     fill(data, sizeof(data), 256);
-    assert_false(byte_sample_is_random(data, sizeof(data)));
-    assert_false(byte_sample_is_random(data, 0));
+    assert_int_equal(byte_sample_look(data, sizeof(data)), BYTES_SKEWED);
+    assert_int_equal(byte_sample_look(data, 0), BYTES_SKEWED);
+}
+
+static void text_is_skewed_however_short_its_alphabet(void **unused)
+{
+    uint8_t data[LEN];
+
+    for (unsigned values = 2; values < 40; values++) {
+        fill(data, LEN, values);
+        /* No zero among them: those are counted apart. */
+        for (size_t i = 0; i < LEN; i++)
+            data[i] = (uint8_t)(data[i] + 'a');
+        assert_int_equal(byte_sample_look(data, LEN), BYTES_SKEWED);
+    }
+}
+
+static void half_zeros_or_half_random_is_flat(void **unused)
+{
+    uint8_t data[LEN];
+
+    fill(data, LEN, 20);
+    memset(data, 0, LEN / 2 + 4096);
+    assert_int_equal(byte_sample_look(data, LEN), BYTES_FLAT);
+    fill(data, LEN, 256);
+    fill(data, LEN / 4, 20);
+    assert_int_equal(byte_sample_look(data, LEN), BYTES_FLAT);
 }
 
 int main(void)
@@ -76,6 +101,8 @@ int main(void)
         cmocka_unit_test(what_a_byte_coder_makes_smaller_is_not_random),
         cmocka_unit_test(some_pages_that_are_not_random_are_enough),
         cmocka_unit_test(little_is_never_random),
+        cmocka_unit_test(text_is_skewed_however_short_its_alphabet),
+        cmocka_unit_test(half_zeros_or_half_random_is_flat),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

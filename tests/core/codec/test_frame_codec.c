@@ -111,6 +111,29 @@ static void what_saves_less_than_an_eighth_is_left_raw(void **state)
     assert_in_range(compress(f, f->random, FRAME), 1, FRAME - FRAME / 8 - 1);
 }
 
+/* Bytes of 16 values, without what repeats itself: a byte coder halves them. */
+static void literals_are_coded_where_that_saves_much(void **state)
+{
+    struct fixture *f = *state;
+    size_t coded, plain, again;
+
+    for (size_t i = 0; i < FRAME; i++)
+        f->text[i] = (uint8_t)('a' + f->random[i] % 16);
+    coded = compress(f, f->text, FRAME);
+    assert_in_range(coded, FRAME / 2 - 500, FRAME / 2 + 1500);
+    memset(f->random, 0, FRAME * 5 / 8);
+    for (size_t i = FRAME * 5 / 8; i < FRAME; i++)
+        f->random[i] = f->text[i];
+    plain = compress(f, f->random, FRAME);
+    assert_in_range(plain, FRAME * 3 / 8, FRAME * 3 / 8 + 500);
+    assert_ok(frame_codec_decompress(f->codec, f->stored, plain, f->back, FRAME,
+                                     &f->err),
+              &f->err);
+    assert_memory_equal(f->back, f->random, FRAME);
+    again = compress(f, f->text, FRAME);
+    assert_int_equal(again, coded);
+}
+
 static void odd_and_tiny_lengths_come_back(void **state)
 {
     struct fixture *f = *state;
@@ -256,6 +279,7 @@ int main(void)
         TEST(text_gets_smaller_and_comes_back),
         TEST(random_bytes_are_left_for_raw_storing),
         TEST(what_saves_less_than_an_eighth_is_left_raw),
+        TEST(literals_are_coded_where_that_saves_much),
         TEST(odd_and_tiny_lengths_come_back),
         TEST(each_prefix_of_a_frame_is_damage),
         TEST(a_flipped_bit_never_writes_behind_the_room),
