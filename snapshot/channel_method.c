@@ -13,8 +13,8 @@
 
 /* So many frames of the size that the codec is made for; and pieces that every
  * socket buffer holds. */
-#define FRAMES      64u
-#define FRAME_BYTES 16384u
+#define FRAMES      32u
+#define FRAME_BYTES FRAME_CODEC_USUAL_BYTES
 #define PIECE_BYTES 32768u
 
 struct sample {

@@ -5,7 +5,7 @@
 #include "core/codec/frame_codec.h"
 
 #define MEASURE_NS  (150 * NS_PER_MS)
-#define FRAME_BYTES 16384u
+#define FRAME_BYTES FRAME_CODEC_USUAL_BYTES
 #define FRAMES      16u
 #define THREADS_MAX 16u
 

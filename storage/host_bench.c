@@ -22,7 +22,7 @@
 #define SPELL_MS     250u
 #define MEMORY_BYTES (UINT64_C(64) << 20) /* more than caches hold */
 #define SAMPLE_BYTES (UINT64_C(8) << 20)
-#define FRAME_BYTES  16384u
+#define FRAME_BYTES  FRAME_CODEC_USUAL_BYTES
 #define DISK_BYTES   (UINT64_C(256) << 20)
 #define INDEX_PAGES  (UINT64_C(1) << 18) /* 1 GiB of guest memory */
 #define PACK_PAGES   UINT64_C(65536)
@@ -171,7 +171,7 @@ static int bench_level(const struct host_bench *b, int level, uint8_t *out,
     snprintf(name, sizeof(name), "zstd %d", level);
     return tell(b, name, rate(bytes, spell_took_ns(&spell), 1e6), "MB/s",
                 (double)bytes / (double)MAX(stored, UINT64_C(1)),
-                "frames of 16 KiB of this program and its libraries", err);
+                "frames of 32 KiB of this program and its libraries", err);
 }
 
 /* One frame again and again: what a fault waits for. */
@@ -200,7 +200,7 @@ static int bench_decode(const struct host_bench *b, uint8_t *out,
     return rc < 0
                ? rc
                : tell(b, "zstd decode", rate(bytes, spell_took_ns(&spell), 1e6),
-                      "MB/s", 0, "a frame of 16 KiB, level 1", err);
+                      "MB/s", 0, "a frame of 32 KiB, level 1", err);
 }
 
 static int bench_zstd(struct host_bench *b, struct error *err)

@@ -6,8 +6,9 @@
  * byte coder makes smaller by an eighth. The sum of c^2 is twice that and 1024.
  *
  * A frame of which half is random has a sum of some 6000. In frames below that,
- * and in those that are half zeros, zstd's byte coder needs 35 to 40 ms for each
- * megabyte that it saves; in text and code 6 to 15 (memory of a guest, zstd 1).
+ * and in those that are half zeros, zstd's byte coder needs 35 to 40 ms for
+ * each megabyte that it saves; in text and code 6 to 15 (memory of a guest,
+ * zstd 1).
  */
 #include "core/codec/byte_sample.h"
 

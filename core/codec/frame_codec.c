@@ -6,11 +6,11 @@
  * a new greatest length allocates. new() makes that call for the usual frame.
  *
  * Level 1 and those below are for speed. There the table of zstd has 1 Ki
- * entries and so stays in the first cache, with all else; and at level 1 literals
- * are coded only where a sample of the frame promises something for it. In frames
- * of 32 KiB, over the memory of a guest, that is a quarter less time for 4 % more
- * bytes than with zstd's own choices, and a tenth less to decompress; over the
- * files of /usr a fifth less for 5 % more.
+ * entries and so stays in the first cache, with all else; and at level 1
+ * literals are coded only where a sample of the frame promises something for
+ * it. In frames of 32 KiB, over the memory of a guest, that is a quarter less
+ * time for 4 % more bytes than with zstd's own choices, and a tenth less to
+ * decompress; over the files of /usr a fifth less for 5 % more.
  *
  * A frame is decompressed only when it is one whole zstd frame that needs no
  * dictionary: zstd itself would also take several frames in a row and skip
@@ -23,13 +23,10 @@
 
 #include "core/codec/byte_sample.h"
 
-/* The frame that the packs use most; see the theory above. */
-#define WARM_UP_BYTES 32768u
-
 #define QUICK_LEVEL     1 /* and all below */
 #define QUICK_HASH_LOG  10
 #define QUICK_MIN_MATCH 6
-/* Negative levels look at fewer places, so the longer match is found as well. */
+/* Negative levels are for those who want it faster still. */
 #define HASTY_MIN_MATCH 7
 
 /* A stream's window, and so what it may make us allocate. QEMU's levels up to
@@ -76,13 +73,13 @@ static int set_literals(struct frame_codec *c, bool coded, struct error *err)
 
 static int warm_up(struct frame_codec *c, struct error *err)
 {
-    cleanup_free uint8_t *src = calloc(2, WARM_UP_BYTES);
+    cleanup_free uint8_t *src = calloc(2, FRAME_CODEC_USUAL_BYTES);
     size_t n;
 
     if (!src)
         return fail_nomem(err);
-    n = ZSTD_compress2(c->compress, src + WARM_UP_BYTES, WARM_UP_BYTES, src,
-                       WARM_UP_BYTES);
+    n = ZSTD_compress2(c->compress, src + FRAME_CODEC_USUAL_BYTES,
+                       FRAME_CODEC_USUAL_BYTES, src, FRAME_CODEC_USUAL_BYTES);
     return ZSTD_isError(n) ? fail_nomem(err) : 0;
 }
 

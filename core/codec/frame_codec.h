@@ -8,6 +8,9 @@
 #include "core/base/cleanup.h"
 #include "core/base/error.h"
 
+/* The frames that it is made for: those of a repository's packs. */
+#define FRAME_CODEC_USUAL_BYTES 32768u
+
 struct frame_codec;
 
 /* `level` as zstd's (negative ones are quicker), used by compress only;
