@@ -260,6 +260,34 @@ static void without_a_fill_nothing_comes_by_itself(void **state)
     bench_close(b);
 }
 
+/* Nine threads of ours: each restore a pager of its own, in one process. */
+static void restores_side_by_side_do_not_meet(void **state)
+{
+    struct bench *b[3];
+
+    for (unsigned i = 0; i < ARRAY_LEN(b); i++) {
+        b[i] = bench_open(*state);
+        make_plan(b[i], 300 * i, 200);
+    }
+    for (unsigned i = 0; i < ARRAY_LEN(b); i++) {
+        start(b[i]);
+        fake_pong(&b[i]->d, 3);
+    }
+    for (pgno_t p = 1; p < FIXTURE_PAGES; p += 37) {
+        for (unsigned i = 0; i < ARRAY_LEN(b); i++)
+            fake_ask(&b[i]->d, ram(b[i]), (p * (701 + i)) % FIXTURE_PAGES, 1);
+        for (unsigned i = 0; i < ARRAY_LEN(b); i++)
+            fake_await_page(&b[i]->d, ram(b[i]),
+                            (p * (701 + i)) % FIXTURE_PAGES);
+    }
+    for (unsigned i = 0; i < ARRAY_LEN(b); i++) {
+        read_to_the_end(b[i]);
+        assert_memory(b[i]);
+        assert_true(b[i]->result.faults > 0);
+        bench_close(b[i]);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -267,6 +295,7 @@ int main(void)
         FIXTURE_TEST(hints_are_sent_before_the_devices_are_loaded),
         FIXTURE_TEST(a_request_overtakes_a_fill_that_is_held_back),
         FIXTURE_TEST(without_a_fill_nothing_comes_by_itself),
+        FIXTURE_TEST(restores_side_by_side_do_not_meet),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
