@@ -30,7 +30,7 @@ static const struct option_spec options[] = {
     {"sparse-over", 0, OPTION_STRING, AT(sparse_over), "SNAP",
      "the file is a diff: its holes mean 'as in that snapshot'"},
     {"compression", 0, OPTION_LEVEL, AT(level), "LEVEL",
-     "fastest, default (zstd level 1), or a level from -7 to 19"},
+     "none, fastest, default (zstd level 1), or a level from -7 to 19"},
     {0},
 };
 #undef AT

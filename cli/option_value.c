@@ -9,6 +9,7 @@
 #include <time.h>
 
 #include "core/base/bytes.h"
+#include "core/codec/frame_codec.h"
 
 #define LEVEL_MIN     (-7)
 #define LEVEL_MAX     19
@@ -235,6 +236,10 @@ int option_parse_level(const char *text, int *ret, struct error *err)
         *ret = LEVEL_FASTEST;
         return 0;
     }
+    if (strcmp(text, "none") == 0) {
+        *ret = FRAME_CODEC_NONE;
+        return 0;
+    }
     if (strcmp(text, "default") == 0) {
         *ret = LEVEL_DEFAULT;
         return 0;
@@ -242,7 +247,8 @@ int option_parse_level(const char *text, int *ret, struct error *err)
     if (!parse_digits(&digits, &n) || *digits || n == 0 ||
         n > (uint64_t)(negative ? -LEVEL_MIN : LEVEL_MAX))
         return fail(err, ERR_USAGE,
-                    "'%s' is not 'fastest', 'default', 1 to %d, or %d to -1",
+                    "'%s' is not 'none', 'fastest', 'default', 1 to %d, or %d "
+                    "to -1",
                     text, LEVEL_MAX, LEVEL_MIN);
     *ret = negative ? -(int)n : (int)n;
     return 0;

@@ -74,7 +74,8 @@ int options_extract(const struct option_spec *specs,
 
 /* ERR_USAGE says what was expected. */
 /* What --compression takes: zstd's levels -7 to -1 and 1 to 19 (the strongest
- * that needs no special decoder settings), "fastest" and "default". */
+ * that needs no special decoder settings), "none" (FRAME_CODEC_NONE),
+ * "fastest" and "default". */
 int option_parse_level(const char *text, int *ret, struct error *err) NODISCARD;
 
 int option_parse_size(const char *text, uint64_t *ret,

@@ -6,6 +6,7 @@
 #include "snapshot/plan_job.h"
 
 #include "core/base/clock.h"
+#include "core/codec/frame_codec.h"
 #include "core/host/process.h"
 #include "core/qmp/vm_facts.h"
 #include "snapshot/host_speed.h"
@@ -301,10 +302,10 @@ static void guess_content(struct planning *p)
     else if (touched)
         q->content_bytes = MIN(touched, q->content_bytes);
     /* One that had a predecessor tells what the next one will add. */
-    q->share = h->share;
+    q->share = p->args->level == FRAME_CODEC_NONE ? 1.0 : h->share;
     q->new_bytes = h->seen_twice
                        ? h->new_bytes
-                       : (uint64_t)((double)fresh_bytes(p) * h->share);
+                       : (uint64_t)((double)fresh_bytes(p) * q->share);
 }
 
 static int guess_pace(struct planning *p, struct error *err)

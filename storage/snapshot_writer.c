@@ -9,6 +9,7 @@
 #include <sys/resource.h>
 
 #include "core/base/clock.h"
+#include "core/codec/frame_codec.h"
 #include "storage/repository_inside.h"
 #include "storage/snapshot_writer_inside.h"
 
@@ -150,6 +151,12 @@ int writer_add_pack(struct snapshot_writer *w, const char *id,
     return add_pack_locked(w, &pack, ret_number, err);
 }
 
+/* The index is small, and always worth it. */
+static int index_level(const struct snapshot_writer *w)
+{
+    return w->level == FRAME_CODEC_NONE ? LEVEL_DEFAULT : w->level;
+}
+
 int writer_new_pack(struct snapshot_writer *w, enum pack_kind kind,
                     struct ring *ring, struct stage_clock *clock,
                     struct pack_writer **ret, uint32_t *ret_number,
@@ -159,7 +166,7 @@ int writer_new_pack(struct snapshot_writer *w, enum pack_kind kind,
         .packs_dirfd = repository_packs_dirfd(w->repository),
         .kind = kind,
         .ring = ring,
-        .level = w->level,
+        .level = kind == PACK_INDEX ? index_level(w) : w->level,
         .frame_bytes = repository_frame_bytes(w->repository),
         .clock = clock,
         .hash_key_id = w->key->id,

@@ -22,7 +22,7 @@ struct snapshot_writer_args {
     struct repository *repository; /* must outlive the writer */
     const char *vm;                /* name; whose history is searched */
     const char *vm_uuid;           /* "" if unknown */
-    int level;                     /* zstd; 0: the default (1) */
+    int level;                     /* frame_codec.h's; 0: the default (1) */
     unsigned lanes;                /* 1 to 16 */
     /* Look among other VMs' newest snapshots, too: each hit there is compared
      * byte by byte, for guests choose their pages. */

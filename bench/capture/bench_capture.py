@@ -26,10 +26,11 @@ import new_pages  # noqa: E402
 from savers import SAVERS, WHAT, Refused, lab  # noqa: E402
 from vm import Vm, folder  # noqa: E402
 
-PEERS = ("firn firn-second firn-1 firn-2 firn-4 firn-fast firn-background file"
-         " zstd mapped background savevm")
+PEERS = ("firn firn-second firn-1 firn-2 firn-4 firn-fast firn-none"
+         " firn-background file zstd mapped background savevm")
 # Where the disk is what counts, those that differ by nothing else are left out.
-DISK_PEERS = "firn firn-second firn-1 firn-fast file zstd mapped savevm"
+DISK_PEERS = ("firn firn-second firn-1 firn-fast firn-none file zstd"
+              " mapped savevm")
 DIRTY = 0.05
 
 

@@ -38,7 +38,7 @@ struct frame_stream {
 };
 
 struct frame_codec {
-    ZSTD_CCtx *compress;
+    ZSTD_CCtx *compress; /* NULL: nothing is compressed */
     ZSTD_DCtx *decompress;
     bool chooses_literals; /* frame by frame */
     bool codes_literals;   /* as `compress` is set now */
@@ -83,20 +83,11 @@ static int warm_up(struct frame_codec *c, struct error *err)
     return ZSTD_isError(n) ? fail_nomem(err) : 0;
 }
 
-int frame_codec_new(int level, struct frame_codec **ret, struct error *err)
+static int start_compressing(struct frame_codec *c, int level,
+                             struct error *err)
 {
-    cleanup(frame_codec) struct frame_codec *c = NULL;
-    int rc;
-
-    if (level < ZSTD_minCLevel() || level > ZSTD_maxCLevel())
-        return fail(err, ERR_INVALID, "compression level %d is not %d to %d",
-                    level, ZSTD_minCLevel(), ZSTD_maxCLevel());
-    c = calloc(1, sizeof(*c));
-    if (!c)
-        return fail_nomem(err);
     c->compress = ZSTD_createCCtx();
-    c->decompress = ZSTD_createDCtx();
-    if (!c->compress || !c->decompress)
+    if (!c->compress)
         return fail_nomem(err);
     /* The packs have a checksum of their own for each frame. */
     if (!set_level(c->compress, level) ||
@@ -106,7 +97,25 @@ int frame_codec_new(int level, struct frame_codec **ret, struct error *err)
                     level);
     c->chooses_literals = level == QUICK_LEVEL;
     c->codes_literals = true;
-    rc = warm_up(c, err);
+    return warm_up(c, err);
+}
+
+int frame_codec_new(int level, struct frame_codec **ret, struct error *err)
+{
+    cleanup(frame_codec) struct frame_codec *c = NULL;
+    bool none = level == FRAME_CODEC_NONE;
+    int rc;
+
+    if (!none && (level < ZSTD_minCLevel() || level > ZSTD_maxCLevel()))
+        return fail(err, ERR_INVALID, "compression level %d is not %d to %d",
+                    level, ZSTD_minCLevel(), ZSTD_maxCLevel());
+    c = calloc(1, sizeof(*c));
+    if (!c)
+        return fail_nomem(err);
+    c->decompress = ZSTD_createDCtx();
+    if (!c->decompress)
+        return fail_nomem(err);
+    rc = none ? 0 : start_compressing(c, level, err);
     if (rc < 0)
         return rc;
     *ret = steal_ptr(&c);
@@ -127,11 +136,14 @@ int frame_codec_compress(struct frame_codec *c, const void *src, size_t len,
 {
     /* zstd gives up as soon as it would not fit the room it is told of. */
     size_t room = len - len / 8;
-    enum byte_look look = byte_sample_look(src, len);
+    enum byte_look look;
     size_t n;
     int rc;
 
     *ret_len = 0;
+    if (!c->compress)
+        return 0;
+    look = byte_sample_look(src, len);
     if (look == BYTES_RANDOM)
         return 0;
     rc = set_literals(c, look == BYTES_SKEWED, err);

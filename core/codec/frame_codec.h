@@ -5,24 +5,29 @@
 #ifndef FIRN_CORE_CODEC_FRAME_CODEC_H
 #define FIRN_CORE_CODEC_FRAME_CODEC_H
 
+#include <limits.h>
+
 #include "core/base/cleanup.h"
 #include "core/base/error.h"
 
 /* The frames that it is made for: those of a repository's packs. */
 #define FRAME_CODEC_USUAL_BYTES 32768u
 
+/* A level: nothing gets smaller. */
+#define FRAME_CODEC_NONE INT_MIN
+
 struct frame_codec;
 
-/* `level` as zstd's (negative ones are quicker), used by compress only;
- * ERR_INVALID for a level zstd does not have. One thread at a time, here and
- * below; free() takes NULL. */
+/* `level` as zstd's (negative ones are quicker), or FRAME_CODEC_NONE; used by
+ * compress only. ERR_INVALID for a level zstd does not have. One thread at a
+ * time, here and below; free() takes NULL. */
 int frame_codec_new(int level, struct frame_codec **ret,
                     struct error *err) NODISCARD;
 void frame_codec_free(struct frame_codec *c);
 
 /* *ret_len is 0 when the result would not be smaller than `len` minus an
- * eighth, or a sample of the bytes is random: store such a frame raw. `dst` has
- * room for `len` bytes. */
+ * eighth, a sample of the bytes is random, or the level is none: store such a
+ * frame raw. `dst` has room for `len` bytes. */
 int frame_codec_compress(struct frame_codec *c, const void *src, size_t len,
                          void *dst, size_t *ret_len,
                          struct error *err) NODISCARD;

@@ -21,8 +21,8 @@ enum pack_kind { PACK_PAGES = 1, PACK_INDEX = 2 };
 struct pack_writer_args {
     int packs_dirfd; /* the folder packs/; borrowed */
     enum pack_kind kind;
-    struct ring *ring;         /* borrowed; one writer at a time uses it */
-    int level;                 /* zstd */
+    struct ring *ring; /* borrowed; one writer at a time uses it */
+    int level;         /* frame_codec.h's */
     /* Neighbouring pages are compressed together up to so many bytes; whole
      * pages, one at least, FRAME_RAW_MAX at most. Index packs need none. */
     uint32_t frame_bytes;

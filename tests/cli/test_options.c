@@ -6,6 +6,7 @@
 #undef fail
 
 #include "cli/options.h"
+#include "core/codec/frame_codec.h"
 
 struct values {
     bool flag;
@@ -90,9 +91,13 @@ static void a_level_has_a_sign_or_a_name(void **state)
     static const struct {
         const char *text;
         int level; /* 0: refused */
-    } cases[] = {{"1", 1},  {"19", 19}, {"-1", -1},      {"-7", -7},  {"0", 0},
-                 {"20", 0}, {"-8", 0},  {"fastest", -5}, {"fast", 0}, {"", 0},
-                 {"-", 0},  {"1x", 0},  {"default", 1}};
+    } cases[] = {{"1", 1},       {"19", 19},
+                 {"-1", -1},     {"-7", -7},
+                 {"0", 0},       {"20", 0},
+                 {"-8", 0},      {"fastest", -5},
+                 {"fast", 0},    {"", 0},
+                 {"-", 0},       {"1x", 0},
+                 {"default", 1}, {"none", FRAME_CODEC_NONE}};
 
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         struct parsed p;

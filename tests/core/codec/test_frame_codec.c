@@ -134,6 +134,24 @@ static void literals_are_coded_where_that_saves_much(void **state)
     assert_int_equal(again, coded);
 }
 
+static void without_a_level_nothing_gets_smaller_and_all_is_read(void **state)
+{
+    struct fixture *f = *state;
+    cleanup(frame_codec) struct frame_codec *none = NULL;
+    size_t n = compress(f, f->text, FRAME);
+    size_t left = 1;
+
+    assert_ok(frame_codec_new(FRAME_CODEC_NONE, &none, &f->err), &f->err);
+    assert_ok(frame_codec_decompress(none, f->stored, n, f->back, FRAME,
+                                     &f->err),
+              &f->err);
+    assert_memory_equal(f->back, f->text, FRAME);
+    assert_ok(frame_codec_compress(none, f->text, FRAME, f->stored, &left,
+                                   &f->err),
+              &f->err);
+    assert_int_equal(left, 0);
+}
+
 static void odd_and_tiny_lengths_come_back(void **state)
 {
     struct fixture *f = *state;
@@ -280,6 +298,7 @@ int main(void)
         TEST(random_bytes_are_left_for_raw_storing),
         TEST(what_saves_less_than_an_eighth_is_left_raw),
         TEST(literals_are_coded_where_that_saves_much),
+        TEST(without_a_level_nothing_gets_smaller_and_all_is_read),
         TEST(odd_and_tiny_lengths_come_back),
         TEST(each_prefix_of_a_frame_is_damage),
         TEST(a_flipped_bit_never_writes_behind_the_room),
