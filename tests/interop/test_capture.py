@@ -272,6 +272,20 @@ def test_paused_vm_of_7_2_is_stored_whole_and_stands_still():
     check_paused("7.2", "auto", "postmigrate")
 
 
+def test_without_compression_pages_are_stored_as_they_are():
+    repo = new_repository()
+    with guest("10.0") as vm:
+        vm.stop()
+        told = snapshot(repo, vm, "--compression", "none")
+        assert stored_memory(repo, told["id"]) == memory_of(vm)
+        stored = sum(os.path.getsize(f"{repo}/{name}")
+                     for name in files_of(repo) if name.startswith("packs/"))
+        assert stored > told["pages"]["stored"] * 4096 > 0, (stored, told)
+        vm.cont()
+        assert_as_before(vm)
+    assert_clean(repo, 1)
+
+
 def test_facts_of_the_vm_are_recorded():
     repo = new_repository()
     disk = os.path.join(lab.tmpdir("firn-disk-"), "disk.raw")
