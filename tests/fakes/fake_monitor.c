@@ -84,10 +84,16 @@ static bool expect(struct fake_monitor *m, int fd, const struct fake_step *step)
     if (!id)
         return trouble(m, "a command without id", line);
     m->last_id = strtol(id + 5, NULL, 10);
-    if (step->how != FAKE_EXPECT_FD)
+    if (step->how == FAKE_EXPECT)
         return true;
     if (m->received_fd < 0)
         return trouble(m, "no descriptor with", line);
+    if (step->how == FAKE_KEEP_FD) {
+        if (m->n_kept == FAKE_KEPT_MAX)
+            return trouble(m, "too many descriptors with", line);
+        m->kept_fds[m->n_kept++] = m->received_fd;
+        return true;
+    }
     if (write(m->received_fd, "hello", 5) != 5)
         return trouble(m, "cannot write into the descriptor of", line);
     close(m->received_fd);
@@ -139,6 +145,7 @@ static bool play(struct fake_monitor *m, int fd, const struct fake_step *step)
         return send_line(m, fd, step->text, 1);
     case FAKE_EXPECT:
     case FAKE_EXPECT_FD:
+    case FAKE_KEEP_FD:
         return expect(m, fd, step);
     case FAKE_ANSWER:
     case FAKE_REFUSE:

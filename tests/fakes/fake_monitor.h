@@ -18,6 +18,7 @@ enum fake_how {
     FAKE_DRIP,      /* `text` and a line end, a byte a write */
     FAKE_EXPECT,    /* the next line holds `text` */
     FAKE_EXPECT_FD, /* the same, with a descriptor: writes "hello" into it */
+    FAKE_KEEP_FD,   /* the same, and keeps it: the test's to close */
     FAKE_ANSWER,    /* {"return": TEXT, "id": of the last line expected} */
     FAKE_REFUSE,    /* an error with the description `text`, the same id */
     FAKE_FLOOD,     /* 'x' without a line end until the client is gone */
@@ -33,6 +34,8 @@ struct fake_step {
     "{\"QMP\": {\"version\": {\"qemu\": {\"micro\": 2, \"minor\": 0, " \
     "\"major\": 10}, \"package\": \"\"}, \"capabilities\": [\"oob\"]}}"
 
+#define FAKE_KEPT_MAX 16u
+
 struct fake_monitor {
     char folder[64];
     char path[96];
@@ -43,6 +46,8 @@ struct fake_monitor {
     char trouble[256];
     long last_id;
     int received_fd;
+    int kept_fds[FAKE_KEPT_MAX]; /* in their order */
+    unsigned n_kept;
 };
 
 void fake_monitor_start(struct fake_monitor *m, const struct fake_step *steps,
