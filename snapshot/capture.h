@@ -48,8 +48,12 @@ struct capture {
 
 /* Nothing runs yet; release() is then always right. `args` must outlive it. */
 void capture_init(struct capture *c, const struct snapshot_args *args);
+/* All of it, from the first thread to the VM as it was found, once. ERR_BUDGET:
+ * it does not converge and was given up before the VM was stopped. On success
+ * the store has every page, and `receiver` the device state. */
 int capture_run(struct capture *c, enum snapshot_mode mode,
                 struct error *err) NODISCARD;
+/* Joins what still runs, closes sockets and spool. The VM is not touched. */
 void capture_release(struct capture *c);
 
 #endif

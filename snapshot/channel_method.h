@@ -21,6 +21,7 @@ struct channel_costs {
     uint64_t decompress_ns; /* and here */
 };
 
+/* On the calling thread, some ms. ERR_NOMEM, or what sockets and zstd give. */
 int channel_costs_measure(struct channel_costs *ret,
                           struct error *err) NODISCARD;
 

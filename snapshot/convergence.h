@@ -74,6 +74,8 @@ static inline uint64_t convergence_limit_ms(uint64_t budget_ms, bool relaxed)
     return MAX(budget_ms / (relaxed ? 2 : 10), UINT64_C(1));
 }
 
+/* No round yet. `throttle_max`: percent that QEMU may take of the guest's time,
+ * 0 when the user does not want it. */
 void convergence_init(struct convergence *c, unsigned throttle_max);
 
 /* A round begins at `now_ns`, and the one before has ended; `bytes` is how
@@ -85,8 +87,10 @@ void convergence_end(struct convergence *c, uint64_t bytes, uint64_t now_ns);
 /* Takes what an answer to query-migrate holds. */
 void convergence_take(struct convergence *c, const json_t *migration,
                       uint64_t now_ns);
+/* The limit was raised: it counts as a change, and is not asked for again. */
 void convergence_relaxed(struct convergence *c, uint64_t now_ns);
 
+/* What to do now; changes nothing, and may be asked at any time. */
 enum convergence_verdict convergence_verdict(const struct convergence *c,
                                              uint64_t now_ns);
 

@@ -1,3 +1,14 @@
+/*
+ * fault_order.c - tells a scan from its interruptions.
+ *
+ * All pages of all blocks are one line of numbers. The scan's next page is the
+ * first behind the last one sent that was not sent yet; QEMU leaves out what
+ * went ahead, which is why the bitmap of all seen pages is needed and a counter
+ * is not enough. Behind an interruption the scan is where the interrupting page
+ * left it: `next` follows each page, so a guest that writes pages in a row
+ * counts as one interruption and the pages behind it as scan. Such pages are
+ * near anyway, and a restore brings neighbours by itself.
+ */
 #include "snapshot/fault_order.h"
 
 int fault_order_init(struct fault_order *o, const struct ramblock_list *blocks,

@@ -29,6 +29,7 @@ struct fault_order {
 /* May be called anew with other blocks, after release. */
 int fault_order_init(struct fault_order *o, const struct ramblock_list *blocks,
                      struct error *err) NODISCARD;
+/* Frees it; an all-zero struct remains, and is taken as well. */
 void fault_order_release(struct fault_order *o);
 
 /* A page of the stream, in its order; block and page are in the list. */

@@ -1,3 +1,11 @@
+/*
+ * host_facts.c - /proc's part of a snapshot's facts.
+ *
+ * Each fact is put if it can be had: a QEMU of another user hides its
+ * executable and its arguments, and a restore that has to be told them is
+ * better than a capture that fails. Names and paths are bytes, JSON is UTF-8,
+ * so they go through json_text().
+ */
 #include "snapshot/host_facts.h"
 
 #include "core/host/process.h"

@@ -1,3 +1,16 @@
+/*
+ * multifd_receiver.c - a thread a channel, and a table of how far each has
+ * come.
+ *
+ * A channel's thread works alone: header, pages, payload, submit. It takes the
+ * lock only at the few instants that concern all: when it is connected, when it
+ * says hello (QEMU numbers its channels, the order of connecting does not),
+ * once for the block list, and at each sync point.
+ *
+ * An error of one channel ends them all, and QEMU answers by closing the rest:
+ * so only a channel that was cut while nobody had failed or cancelled counts as
+ * QEMU's own doing (`cut`), which is what the user is told.
+ */
 #include "snapshot/multifd_receiver.h"
 
 #include <stdatomic.h>

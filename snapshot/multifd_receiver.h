@@ -27,6 +27,8 @@ struct multifd_receiver_args {
 
 struct multifd_receiver;
 
+/* Nothing runs, no channel is connected. What `args` points to must outlive
+ * it. ERR_NOMEM is the only error. */
 int multifd_receiver_new(const struct multifd_receiver_args *args,
                          struct multifd_receiver **ret,
                          struct error *err) NODISCARD;
@@ -38,7 +40,8 @@ void multifd_receiver_free(struct multifd_receiver *m);
 int multifd_receiver_start(struct multifd_receiver *m,
                            struct worker_group *group,
                            struct error *err) NODISCARD;
-/* Any thread. */
+/* Whoever waits here for a connection, the block list or the other channels
+ * returns. Any thread. */
 void multifd_receiver_cancel(struct multifd_receiver *m);
 
 /* By the main channel's reader, in this order. */
@@ -59,7 +62,7 @@ int multifd_receiver_await(struct multifd_receiver *m, uint64_t deadline_ns,
 /* What still comes does not matter: ends channels that QEMU has not closed. */
 void multifd_receiver_finish(struct multifd_receiver *m);
 
-/* Any thread. */
+/* Read so far in all channels, headers included. Any thread. */
 uint64_t multifd_receiver_bytes(struct multifd_receiver *m);
 /* A channel failed, or cancel() was called: what QEMU closes now it closes
  * because of us. */

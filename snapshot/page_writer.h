@@ -32,6 +32,8 @@ struct page_writer;
 /* As many lanes as this machine can use. */
 unsigned page_writer_default_lanes(void);
 
+/* All packets of the round, and as many as the lanes need; `store` must outlive
+ * it and have as many lanes. ERR_NOMEM. */
 int page_writer_new(struct snapshot_writer *store, unsigned lanes,
                     struct page_writer **ret, struct error *err) NODISCARD;
 /* The threads must have ended. */
@@ -43,6 +45,7 @@ int page_writer_start(struct page_writer *w, struct worker_group *group,
                       struct error *err) NODISCARD;
 /* No page follows: the writers end when all is stored. */
 void page_writer_close(struct page_writer *w);
+/* What is queued is dropped; producers get no packet, writers end. */
 void page_writer_cancel(struct page_writer *w);
 
 /* Whoever took one gives it back empty or submits it. */
@@ -59,6 +62,7 @@ struct page_packet *page_writer_take(struct page_writer *w, bool data,
 /* ERR_CANCELLED after cancel(). */
 int page_writer_submit(struct page_writer *w, struct page_packet *p,
                        uint64_t epoch, struct error *err) NODISCARD;
+/* A packet that was taken and is not wanted; it must hold nothing of use. */
 void page_writer_give_back(struct page_writer *w, struct page_packet *p);
 /* The error of a producer that got no packet. */
 int page_writer_cancelled(struct error *err);
@@ -71,7 +75,9 @@ struct page_packer {
     uint64_t epoch;
 };
 
+/* Epoch 0; takes packets when the first page comes. */
 void page_packer_init(struct page_packer *p, struct page_writer *w);
+/* Gives back what was not submitted: its pages are lost. */
 void page_packer_release(struct page_packer *p);
 
 /* One page; `data` NULL: all zero. ERR_CANCELLED after cancel(). Until flush()

@@ -1,3 +1,12 @@
+/*
+ * plan.c - a capture in numbers, round by round.
+ *
+ * The first round sends everything with content, each later one what was
+ * written meanwhile, until the rest fits the limit; a guest that writes faster
+ * than it is sent makes the series grow, which is what `converges` tells. What
+ * a round stores is less than what it sends, by the share that earlier captures
+ * of the VM had; without any, by a share that first captures typically have.
+ */
 #include "snapshot/plan.h"
 
 #include "core/base/clock.h"

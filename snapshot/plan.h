@@ -47,6 +47,8 @@ struct plan_answer {
     uint64_t downtime_ms;
 };
 
+/* Follows the capture in thought. A figure for people, right to a factor of
+ * two where the guest goes on as it does now. */
 void plan_predict(const struct plan_question *q, struct plan_answer *ret);
 
 /* The VM's captures so far, oldest first, and what they promise. */
@@ -65,6 +67,7 @@ struct plan_history {
 uint64_t plan_pace(uint64_t content_bytes, uint64_t fresh_bytes,
                    uint64_t bytes_per_s);
 
+/* What the summaries of the VM called `vm` promise; `known` false if none. */
 void plan_history_of(const struct snapshot_summary *all, size_t n,
                      const char *vm, struct plan_history *ret);
 

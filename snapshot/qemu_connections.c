@@ -1,3 +1,11 @@
+/*
+ * qemu_connections.c - accepts all, then peeks at the first four bytes.
+ *
+ * Peeking leaves the bytes to the decoders, which begin with them. It is needed
+ * only with multifd, where one connection in several is the main stream; the
+ * wait for bytes that are not all there yet is by the clock, since poll() calls
+ * a socket with one byte readable at once, for ever.
+ */
 #include "snapshot/qemu_connections.h"
 
 #include <poll.h>
@@ -29,6 +37,7 @@ static int accept_all(struct connections *c, int listen_fd, unsigned wanted,
                       struct stopper *stop, uint64_t deadline_ns,
                       struct error *err)
 {
+    assert(wanted <= CONNECTIONS_MAX);
     while (c->n < wanted) {
         int rc =
             channel_accept(listen_fd, stop, deadline_ns, &c->fds[c->n], err);
@@ -97,7 +106,6 @@ int qemu_connections_accept(int listen_fd, unsigned n_channels,
     unsigned n = 0;
     int rc = accept_all(&c, listen_fd, 1 + n_channels, stop, deadline_ns, err);
 
-    assert(n_channels <= MULTIFD_CHANNELS_MAX);
     for (unsigned i = 0; rc == 0 && n_channels > 0 && i < c.n; i++) {
         uint32_t magic = 0;
 

@@ -1,3 +1,13 @@
+/*
+ * qemu_settings.c - borrowing QEMU's migration settings.
+ *
+ * Three steps, and a memo between them: what was found is written down before
+ * the first change, so that a capture that is killed leaves a note to the next
+ * one, which restores from the note and not from what it sees. Capabilities are
+ * set all at once, each on or off: one that the user (or an earlier migration)
+ * left on could change the stream into something nobody decodes. Parameters
+ * that are not ours stay as they are.
+ */
 #include "snapshot/qemu_settings.h"
 
 #include "snapshot/socket_folder.h"

@@ -30,8 +30,10 @@ struct qemu_wishes {
     const char *method;             /* multifd-compression */
 };
 
+/* Forgets what was found; puts nothing back. */
 void qemu_settings_release(struct qemu_settings *s);
 
+/* As they are now, into `capabilities`. */
 int qemu_settings_read_capabilities(struct qemu_settings *s,
                                     struct error *err) NODISCARD;
 /* ERR_UNSUPPORTED, with a hint, when they do not allow a capture. */
@@ -40,8 +42,9 @@ int qemu_settings_read_parameters(struct qemu_settings *s,
 /* A killed capture's settings are no user's: what it had found counts. */
 void qemu_settings_recall(struct qemu_settings *s);
 
-/* As found. */
+/* As found: whether this QEMU knows the capability, and whether it was on. */
 bool qemu_settings_has(const struct qemu_settings *s, const char *capability);
+/* False as well when it does not know it. */
 bool qemu_settings_is_on(const struct qemu_settings *s, const char *capability);
 
 /* All or, when QEMU refuses (ERR_UNSUPPORTED, with a hint), none of them. */
@@ -51,6 +54,8 @@ int qemu_settings_apply(struct qemu_settings *s,
 /* Also while a migration runs. */
 int qemu_settings_limit_downtime(struct qemu_settings *s, uint64_t limit_ms,
                                  struct error *err) NODISCARD;
+/* Everything as it was found; nothing to do if nothing was changed. QEMU
+ * refuses while a migration runs (ERR_UNSUPPORTED): to be tried again. */
 int qemu_settings_put_back(struct qemu_settings *s,
                            struct error *err) NODISCARD;
 

@@ -37,8 +37,11 @@ struct qemu_source {
     bool left_postmigrate; /* settle(): stopped, but called "postmigrate" */
 };
 
+/* Nothing is asked yet; both must outlive it. */
 void qemu_source_init(struct qemu_source *s, struct qmp_session *qmp,
                       struct stopper *stop);
+/* Frees what it remembers. QEMU is left as it is: settle() and put_back() come
+ * before. */
 void qemu_source_release(struct qemu_source *s);
 
 static inline bool qemu_source_found_running(const struct qemu_source *s)
@@ -55,6 +58,7 @@ int qemu_source_examine(struct qemu_source *s, uint64_t deadline_ns,
 /* Sets capabilities and parameters for the mode. */
 int qemu_source_set_up(struct qemu_source *s, const struct qemu_wishes *wishes,
                        struct error *err) NODISCARD;
+/* `migrate` to the URI; returns when QEMU has taken the command. */
 int qemu_source_start(struct qemu_source *s, const char *uri,
                       struct error *err) NODISCARD;
 /* Takes in the events that have come. */

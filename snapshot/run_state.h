@@ -32,6 +32,8 @@ struct settle_view {
     bool may_cancel;    /* it does no harm (background before 9.0: it does) */
 };
 
+/* The one step to take now. Decides by what is seen, not by what was done
+ * before, so that it can be asked again after any step or any pause. */
 enum settle_step settle_next(const struct settle_view *v);
 
 #endif

@@ -1,3 +1,12 @@
+/*
+ * settings_memo.c - a note in the runtime folder, one a QEMU process.
+ *
+ * Pid and start time are in the name, so a note speaks of one process only and
+ * can be swept when that one is gone. The folder may be /tmp: what lies there
+ * under our name is believed only if it is a plain file of ours, and is neither
+ * followed nor overwritten. Not synced: a crash of the host takes QEMU and its
+ * settings with it.
+ */
 #include "snapshot/settings_memo.h"
 
 #include <dirent.h>

@@ -25,7 +25,9 @@ void settings_memo_init(struct settings_memo *m, const char *folder, pid_t pid);
 
 /* What a killed capture had found; NULL if nothing. The caller owns it. */
 json_t *settings_memo_recall(const struct settings_memo *m);
+/* Writes it, unless one is there already: that is the true one. */
 void settings_memo_keep(const struct settings_memo *m, const json_t *settings);
+/* All is as it was found: removes the file. */
 void settings_memo_forget(const struct settings_memo *m);
 
 #endif

@@ -100,6 +100,7 @@ struct snapshot_outcome {
     json_t *capture;
 };
 
+/* Drops what it owns, after success and after failure. */
 void snapshot_outcome_release(struct snapshot_outcome *o);
 
 /* On success `ret` is the snapshot's summary; the caller releases both.

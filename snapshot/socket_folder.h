@@ -26,6 +26,7 @@ int socket_folder_open(struct socket_folder *f, uid_t peer,
                        struct error *err) NODISCARD;
 /* Removes the names; connections and the listening socket stay. */
 void socket_folder_unlink(struct socket_folder *f);
+/* Socket, names and folder; harmless when there are none. */
 void socket_folder_close(struct socket_folder *f);
 
 /* $XDG_RUNTIME_DIR where it can be used, else /tmp. */

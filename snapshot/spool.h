@@ -34,6 +34,7 @@ int spool_hand_over(struct spool *s, struct qemu_source *source,
 int spool_reserve(struct spool *s, struct error *err) NODISCARD;
 /* Takes back what hand_over() left with QEMU. */
 void spool_take_back(struct spool *s, struct qemu_source *source);
+/* Our descriptor; QEMU's is taken back before. Harmless when there is none. */
 void spool_close(struct spool *s);
 
 #endif

@@ -48,9 +48,11 @@ struct stream_receiver_args {
 
 struct stream_receiver;
 
+/* What `args` points to must outlive it. ERR_NOMEM, ERR_IO. */
 int stream_receiver_new(const struct stream_receiver_args *args,
                         struct stream_receiver **ret,
                         struct error *err) NODISCARD;
+/* The thread has ended. Takes NULL. */
 void stream_receiver_free(struct stream_receiver *r);
 
 /* The thread's function, `arg` being the receiver. When it has everything it
@@ -63,8 +65,11 @@ void stream_receiver_spool_done(struct stream_receiver *r);
 /* Any thread. Bytes of the channels, too. */
 uint64_t stream_receiver_bytes(struct stream_receiver *r);
 uint64_t stream_receiver_ram_bytes(struct stream_receiver *r); /* 0: unknown */
+/* QEMU has made all its connections. */
 bool stream_receiver_connected(struct stream_receiver *r);
+/* The device tail was proved: every page and device came. */
 bool stream_receiver_proved(struct stream_receiver *r);
+/* The thread's function has returned, or is about to. */
 bool stream_receiver_ended(struct stream_receiver *r);
 /* For poll(): readable when it has ended. */
 int stream_receiver_fd(struct stream_receiver *r);

@@ -1,3 +1,12 @@
+/*
+ * sync_points.c - counting marks instead of waiting at them.
+ *
+ * QEMU's own destination stops all channels at a sync point until the last one
+ * is there. Here pages only go into a store that can tell the newer content by
+ * a number, so a channel may run ahead; all that is left to check is the end,
+ * where each count must equal the main channel's. A stream without any mark
+ * would have no order at all and is refused.
+ */
 #include "snapshot/sync_points.h"
 
 void sync_points_init(struct sync_points *s, unsigned n_channels)
@@ -21,6 +30,7 @@ static int behind_the_end(unsigned channel, struct error *err)
 int sync_points_pages(struct sync_points *s, unsigned channel,
                       struct error *err)
 {
+    assert(channel < s->n_channels);
     if (s->complete)
         return behind_the_end(channel, err);
     s->channels[channel].pages_behind = true;
@@ -29,6 +39,7 @@ int sync_points_pages(struct sync_points *s, unsigned channel,
 
 int sync_points_pass(struct sync_points *s, unsigned channel, struct error *err)
 {
+    assert(channel < s->n_channels);
     if (s->complete)
         return behind_the_end(channel, err);
     s->channels[channel].passed++;
@@ -38,6 +49,7 @@ int sync_points_pass(struct sync_points *s, unsigned channel, struct error *err)
 
 void sync_points_end(struct sync_points *s, unsigned channel)
 {
+    assert(channel < s->n_channels);
     s->channels[channel].ended = true;
 }
 

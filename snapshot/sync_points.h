@@ -26,14 +26,18 @@ struct sync_points {
     } channels[MULTIFD_CHANNELS_MAX];
 };
 
+/* Nobody has passed any. */
 void sync_points_init(struct sync_points *s, unsigned n_channels);
 
+/* The main channel read a mark. */
 void sync_points_mark(struct sync_points *s);
 /* A packet with pages, a SYNC packet: ERR_PROTOCOL once all is complete. */
 int sync_points_pages(struct sync_points *s, unsigned channel,
                       struct error *err) NODISCARD;
+/* Channel `channel` (QEMU's number) read a SYNC packet. */
 int sync_points_pass(struct sync_points *s, unsigned channel,
                      struct error *err) NODISCARD;
+/* QEMU closed it, with no packet half read. */
 void sync_points_end(struct sync_points *s, unsigned channel);
 
 /* The main channel is through. *ret: so are all others. ERR_PROTOCOL: one of
