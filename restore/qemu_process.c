@@ -1,3 +1,11 @@
+/*
+ * qemu_process.c - fork, a log, exec; and why it ended.
+ *
+ * What goes wrong between fork() and exec() comes back through a pipe that a
+ * successful exec closes, so that a missing program is told as such and not as
+ * a QEMU that ended at once. All signals and their mask are reset: a keeper
+ * ignores some, and ignored signals survive an exec.
+ */
 #include "restore/qemu_process.h"
 
 #include <fcntl.h>
@@ -30,7 +38,7 @@ static char set_up_child(const struct qemu_process_args *args)
 
     if (in < 0 || out < 0 || dup2(in, 0) < 0 || dup2(out, 1) < 0 ||
         dup2(out, 2) < 0)
-        return 'l';
+        return 'o';
     if (args->cwd && chdir(args->cwd) < 0)
         return 'd';
     return 0;

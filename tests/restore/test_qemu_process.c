@@ -52,6 +52,16 @@ static int start(struct fixture *f, const char *script, const char *cwd,
         &f->p, err);
 }
 
+static void a_log_that_cannot_be_opened_is_told_as_such(void **state)
+{
+    struct fixture *f = *state;
+    struct error err = ERROR_INIT;
+
+    snprintf(f->log_path, sizeof(f->log_path), "%s/none/log", f->t.path);
+    assert_int_equal(start(f, "exit 0", NULL, &err), ERR_IO);
+    assert_non_null(strstr(err.message, "QEMU's output"));
+}
+
 static void await_end(struct fixture *f)
 {
     while (!qemu_process_ended(&f->p))
@@ -185,6 +195,7 @@ int main(void)
         T(our_descriptors_stay_with_us),
         T(a_program_that_is_not_there_is_named),
         T(a_folder_that_is_not_there_is_named),
+        T(a_log_that_cannot_be_opened_is_told_as_such),
         T(a_killed_process_is_gone_and_reaped),
     };
 
