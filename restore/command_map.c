@@ -1,3 +1,12 @@
+/*
+ * command_map.c - finds whole names inside of QEMU's options.
+ *
+ * A word of a command line is a list of properties, so a name stands between
+ * separators, and behind the first one commas are doubled: rules are matched
+ * and written in that form there. At the beginning of a word nothing is doubled
+ * (it may be a path by itself). Text is copied byte by byte and never looked at
+ * twice, so a NEW that contains an OLD does no harm.
+ */
 #include "restore/command_map.h"
 
 #include "core/base/cleanup.h"

@@ -42,6 +42,7 @@ bool command_map_touches(const struct command_map *m, const char *word);
 int command_map_check_used(const struct command_map *m,
                            struct error *err) NODISCARD;
 
+/* Frees the copies of OLD; an empty map remains. */
 void command_map_release(struct command_map *m);
 
 #endif

@@ -1,3 +1,10 @@
+/*
+ * fault_report.c - the counted faults of a restore, block by block, for --json.
+ *
+ * Blocks without a fault are left out; the entry behind the last one, without a
+ * name, is for blocks of QEMU that the snapshot does not have. Without memory
+ * an array may lack entries: it is a report, and nobody decides by it.
+ */
 #include "restore/fault_report.h"
 
 static json_t *histogram(const struct fault_stats *s)

@@ -19,6 +19,7 @@ struct fault_stats {
     uint64_t buckets[FAULT_STATS_BUCKETS];
 };
 
+/* One fault that took so many ns. */
 void fault_stats_add(struct fault_stats *s, uint64_t ns);
 /* Microseconds that `percent` of the faults did not exceed (upper edge of the
  * bucket); 0 when there was none. */

@@ -51,7 +51,9 @@ struct feeding {
 
 /* front_line.c: to whoever listens. */
 
+/* Takes the reference over; a front that is gone is no error. */
 void feeding_tell(struct feeding *f, json_t *message);
+/* A sentence for the user. */
 void feeding_note(struct feeding *f, const char *text);
 /* "running", with the figures of now. */
 void feeding_tell_running(struct feeding *f, uint64_t at_ns);
@@ -70,7 +72,11 @@ void feeding_watch_pager(struct feeding *f);
 void feeding_pager_ended(struct feeding *f);
 /* The next one knows what QEMU has: it is the pager now. */
 void feeding_pager_took_over(struct feeding *f);
+/* Before the VM ran: the error that ends the restore. That is the pager's own
+ * reason, else QEMU's, else that the pager ended. */
 int feeding_pager_lost_early(struct feeding *f, struct error *err) NODISCARD;
+/* After: the guest waits on missing pages. Starts the next pager if it is time
+ * and QEMU takes a connection; 0 also when it does not yet, or is given up. */
 int feeding_pager_lost_late(struct feeding *f, struct error *err) NODISCARD;
 /* When the next attempt is due; 0: not by the clock. */
 uint64_t feeding_attempt_ns(const struct feeding *f);

@@ -1,3 +1,11 @@
+/*
+ * fill_pace.c - a token bucket whose rate is set anew with every piece.
+ *
+ * With a bound in time the rate is what is left by the time that is left: work
+ * that was faster makes the rest gentler, and requests, which are charged and
+ * never wait, make it quicker. When the time is over, or nearly, there is no
+ * limit at all: being late is worse than being rude.
+ */
 #include "restore/fill_pace.h"
 
 #include "core/base/clock.h"
@@ -15,6 +23,7 @@ void fill_pace_begin(struct fill_pace *p, uint64_t settle_ns, uint64_t now_ns)
 }
 
 /* 0: no limit. */
+/* The bandwidth gives way to the bound: the greater of the two counts. */
 static uint64_t rate_now(const struct fill_pace *p, uint64_t left,
                          uint64_t now_ns)
 {

@@ -19,6 +19,7 @@ struct fill_pace {
     uint64_t due_ns; /* the next piece may go */
 };
 
+/* No bound yet: the bandwidth alone, from the first byte. */
 void fill_pace_init(struct fill_pace *p, uint64_t max_bytes_per_s);
 /* From `now_ns` on everything must be there within `settle_ns` (0: no bound).
  */

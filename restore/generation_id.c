@@ -1,3 +1,11 @@
+/*
+ * generation_id.c - a new GUID in a -device option, in either of its two forms.
+ *
+ * QEMU takes a device as "vmgenid,guid=...,id=..." or as a JSON object; the
+ * value keeps its form, every other property and their order. A GUID is random
+ * as RFC 4122 wants it (version 4), so copies of one snapshot differ without
+ * knowing of one another.
+ */
 #include "restore/generation_id.h"
 
 #include <sys/random.h>

@@ -44,6 +44,7 @@ struct keeper {
 
 /* To the front. */
 void keeper_tell(struct keeper *k, json_t *message);
+/* A sentence for the user, by way of the front. */
 void keeper_note(struct keeper *k, const char *text);
 
 /* keeper_process.c: a session, signals, files and folders of its own. */

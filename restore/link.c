@@ -1,3 +1,12 @@
+/*
+ * link.c - JSON lines over a socketpair, never waiting to send.
+ *
+ * The keeper must not hang because a front was stopped with Ctrl-Z, nor a pager
+ * because its keeper is busy; so a line that does not fit at once is lost, and
+ * messages are small and few enough that it does not happen while the other end
+ * reads. Lines that came before the end of the other side are still given out;
+ * `ended` is told only behind them.
+ */
 #include "restore/link.h"
 
 #include <poll.h>

@@ -25,6 +25,7 @@ struct link {
 /* Both ends, close-on-exec. */
 int link_pair(struct link *ret_a, struct link *ret_b,
               struct error *err) NODISCARD;
+/* Closes our end; what was not read is dropped. */
 void link_release(struct link *l);
 
 /* Takes the reference over. A peer that is gone is no error. */
@@ -38,6 +39,7 @@ int link_wait(struct link *l, struct stopper *stop, uint64_t deadline_ns,
 
 /* {"type":"error","code","message","hint"} and back; the code survives. */
 json_t *link_error_message(const struct error *why);
+/* Returns the code. One that is missing or makes no sense reads as ERR_IO. */
 int link_error_of(const json_t *message, struct error *err);
 /* Whether a message is of this type. */
 bool link_is(const json_t *message, const char *type);

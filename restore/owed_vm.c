@@ -1,3 +1,11 @@
+/*
+ * owed_vm.c - state files: who lives, who feeds whom, of what.
+ *
+ * A file is believed only as far as it can be checked: pids count with their
+ * start times and within one boot, the VM's with its monitor. So a file that
+ * was left behind names nobody, and a pid that was given to another process is
+ * no keeper of ours.
+ */
 #include "restore/owed_vm.h"
 
 #include <dirent.h>

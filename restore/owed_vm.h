@@ -45,8 +45,11 @@ int owed_vm_set_process(struct owed_vm *vm, const char *role, pid_t pid,
                         struct error *err) NODISCARD;
 /* Its pid if it still is the one that was meant, else 0. */
 pid_t owed_vm_process(const struct owed_vm *vm, const char *role);
+/* Puts the state in place, whole or not at all. Not synced: the VM does not
+ * survive a crash of the host either. ERR_IO, ERR_NOSPC. */
 int owed_vm_write(const struct owed_vm *vm, struct error *err) NODISCARD;
 
+/* Frees; the file stays, and names the VM until somebody removes it. */
 void owed_vm_release(struct owed_vm *vm);
 
 static inline UNUSED void cleanup_owed_vm_fn(struct owed_vm *vm)

@@ -18,6 +18,7 @@
 
 struct page_feed;
 
+/* Of one pager, over one connection. */
 struct page_feed_args {
     const struct postcopy_args *restore; /* outlives the feed */
     struct stopper *stop;
@@ -26,8 +27,11 @@ struct page_feed_args {
     void *arg;
 };
 
+/* Reads what there is to know of the blocks, sends nothing. ERR_UNSUPPORTED:
+ * host pages larger than we can serve. */
 int page_feed_new(const struct page_feed_args *args, struct page_feed **ret,
                   struct error *err) NODISCARD;
+/* Ends the thread that reads ahead. Takes NULL. */
 void page_feed_free(struct page_feed *f);
 
 /* Bytes that are no pages. */
@@ -60,9 +64,12 @@ bool page_feed_all_sent(const struct page_feed *f);
 int page_feed_check_count(const struct page_feed *f,
                           struct error *err) NODISCARD;
 
+/* Host pages that cannot be had, damaged in the repository: they are never
+ * sent. */
 uint64_t page_feed_lost_units(const struct page_feed *f);
 /* The first damage; code 0: none. */
 const struct error *page_feed_damage(const struct page_feed *f);
+/* Adds the feed's figures to `ret`. */
 void page_feed_report(const struct page_feed *f, struct postcopy_result *ret);
 
 DEFINE_CLEANUP(page_feed, struct page_feed *, page_feed_free)

@@ -61,6 +61,7 @@ struct page_queue;
 /* ERR_UNSUPPORTED when a host page is larger than a unit may be. */
 int page_queue_new(const struct page_queue_args *args, struct page_queue **ret,
                    struct error *err) NODISCARD;
+/* Takes NULL. */
 void page_queue_free(struct page_queue *q);
 
 /* A request, in bytes of the block. What is taken already is dropped.
@@ -87,6 +88,7 @@ bool page_queue_next_among(struct page_queue *q, uint32_t block, pgno_t first,
  * it was taken before. Known pages only. */
 bool page_queue_take(struct page_queue *q, uint32_t block, pgno_t pgno,
                      enum page_turn turn, struct page_unit *ret);
+/* Somebody waits: background work makes room. */
 bool page_queue_has_urgent(const struct page_queue *q);
 /* The background is through: every data page was handed out by some turn. */
 bool page_queue_background_done(const struct page_queue *q);
@@ -100,6 +102,7 @@ uint64_t page_queue_data_units(const struct page_queue *q);
 bool page_queue_withdraw(struct page_queue *q, uint32_t block, pgno_t pgno);
 /* Any thread: a look, that may be old when it is answered. Known pages only. */
 bool page_queue_taken(const struct page_queue *q, uint32_t block, pgno_t pgno);
+/* Pages of the guest in one host page of this block: 1 or 512. */
 uint32_t page_queue_unit_pages(const struct page_queue *q, uint32_t block);
 
 /* Name of a unit's block; lives as long as the queue. */

@@ -32,8 +32,10 @@ struct page_sender_stats {
 
 struct page_sender;
 
+/* An empty batch; `args` is copied, what it points to outlives the sender. */
 int page_sender_new(const struct page_sender_args *args,
                     struct page_sender **ret, struct error *err) NODISCARD;
+/* A batch that was not flushed is lost. Takes NULL. */
 void page_sender_free(struct page_sender *s);
 
 /* Bytes that are no pages; not while a batch is open. */
@@ -52,10 +54,12 @@ void page_sender_add_brought(struct page_sender *s,
                              const uint8_t *const *contents);
 /* No further unit should be added before a flush. */
 bool page_sender_full(const struct page_sender *s);
+/* No unit is in the batch. */
 bool page_sender_empty(const struct page_sender *s);
 /* ERR_PEER when QEMU closed the socket. */
 int page_sender_flush(struct page_sender *s, struct error *err) NODISCARD;
 
+/* So far; borrowed, goes on counting. */
 const struct page_sender_stats *page_sender_stats(const struct page_sender *s);
 /* Faults in one of the first `n_blocks` blocks; behind them, all others. */
 const struct fault_stats *page_sender_faults(const struct page_sender *s,

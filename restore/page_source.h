@@ -42,6 +42,7 @@ struct snapshot_pages {
 int snapshot_pages_init(struct snapshot_pages *pages,
                         struct snapshot_frames *frames, struct page_source *ret,
                         struct error *err) NODISCARD;
+/* Frees the reader; the frames stay. */
 void snapshot_pages_release(struct snapshot_pages *pages);
 
 #endif

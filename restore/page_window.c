@@ -1,3 +1,13 @@
+/*
+ * page_window.c - looks up a stretch of the guest and sorts it as the packs
+ * lie.
+ *
+ * The fill reads each frame once, which needs all pages of a frame at hand when
+ * it is read; a frame's pages are mostly neighbours in the guest, so a stretch
+ * of 4 GiB holds most frames whole, at the price of 32 MiB. What the index
+ * cannot tell (damage) is stepped over by segments: the queue's own pass over
+ * the block meets it, and reports it once.
+ */
 #include "restore/page_window.h"
 
 #include "core/base/clock.h"
@@ -7,6 +17,8 @@
 
 #define SEGMENT_PAGES 512u       /* of the index: found or lost together */
 #define WINDOW_PAGES  (1u << 20) /* 4 GiB of pages, 32 MiB of entries */
+
+static_assert(sizeof(struct window_entry) == 32, "see WINDOW_PAGES");
 
 void page_window_release(struct page_window *w)
 {

@@ -30,6 +30,7 @@ struct page_window {
     pgno_t next_pgno;
 };
 
+/* Frees the entries. */
 void page_window_release(struct page_window *w);
 
 /* The next window; n is 0 behind the last one. What the index cannot tell is

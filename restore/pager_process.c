@@ -1,3 +1,13 @@
+/*
+ * pager_process.c - starting a pager, and telling a hang from a wait.
+ *
+ * The pager is this program again, by /proc/self/exe, so that an upgrade in the
+ * middle of a restore does not mix versions; it inherits exactly two
+ * descriptors. It reports every now and then while it works. Silence alone
+ * proves nothing: if QEMU does not read, the pager stands at a full socket and
+ * is well. So silence counts only while the copy of its socket could be written
+ * to.
+ */
 #include "restore/pager_process.h"
 
 #include <fcntl.h>

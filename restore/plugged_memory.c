@@ -1,3 +1,11 @@
+/*
+ * plugged_memory.c - DIMMs that the command line of the first run did not have.
+ *
+ * Only modules are made again here: other memory devices (virtio-mem) are PCI
+ * devices, which preflight asks for by name. Slot and address must be as they
+ * were, since the guest's own tables point there; what backed the module on the
+ * old host (a file, hugetlbfs) may not exist here and is not guessed at.
+ */
 #include "restore/plugged_memory.h"
 
 #include <inttypes.h>

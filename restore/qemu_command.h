@@ -35,6 +35,7 @@ struct qemu_command {
  * ERR_INVALID: no arguments at all, or no strings. */
 int qemu_command_build(const struct qemu_command_args *args,
                        struct qemu_command *ret, struct error *err) NODISCARD;
+/* Frees words and array; an empty command remains. */
 void qemu_command_release(struct qemu_command *c);
 
 static inline UNUSED void cleanup_qemu_command_fn(struct qemu_command *c)

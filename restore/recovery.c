@@ -1,3 +1,13 @@
+/*
+ * recovery.c - how a pager's successor gets a connection that QEMU accepts.
+ *
+ * Order is everything. The handshake goes into our end first, while nobody
+ * reads the other; then QEMU is told. After a refusal (it has not noticed yet
+ * that the old connection broke) the same spare is tried again and already
+ * holds the handshake, hence `primed`. A spare of which nobody knows whether
+ * QEMU took it is closed at once: with the whole handshake in it, QEMU survives
+ * that and pauses again.
+ */
 #include "restore/recovery.h"
 
 #include <unistd.h>
@@ -44,6 +54,7 @@ static int tell_qemu(const struct recovery *r, const char *uri,
  * in it, that harms at no instant. */
 static void drop_primed(struct recovery *r)
 {
+    assert(r->primed >= 0);
     close(spares_take(&r->spares, r->primed));
     r->primed = -1;
 }

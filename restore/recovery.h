@@ -24,7 +24,9 @@ struct recovery {
     struct stopper *stop;
 };
 
+/* No spare yet; the caller sets what is borrowed. */
 void recovery_init(struct recovery *r);
+/* Closes the spares: QEMU's ends of them become useless, no more. */
 void recovery_release(struct recovery *r);
 
 /*

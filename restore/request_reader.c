@@ -1,3 +1,12 @@
+/*
+ * request_reader.c - decodes the return path into an inbox with one lock.
+ *
+ * Two arrays change places when the inbox is taken: the sender reads the one
+ * while the reader fills the other, and no request is copied under the lock but
+ * by swapping pointers. Names of blocks are kept once and for good, so a
+ * request points to its name; that they are bounded, as requests and bitmaps
+ * are, keeps a QEMU gone mad from eating our memory.
+ */
 #include "restore/request_reader.h"
 
 #include <sys/eventfd.h>

@@ -67,6 +67,9 @@ struct restore_args {
     void *arg;
 };
 
+/* From the front's process: returns when the VM is resident (or detached),
+ * has failed, or the stopper was pulled. ERR_INCOMPATIBLE: preflight refuses;
+ * ERR_PEER: QEMU; ERR_CORRUPT: the snapshot. */
 int restore_job_run(const struct restore_args *args,
                     struct error *err) NODISCARD;
 

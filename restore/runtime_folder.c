@@ -1,3 +1,12 @@
+/*
+ * runtime_folder.c - one private folder, and what to make of its leftovers.
+ *
+ * Nothing in it is worth more than the processes it speaks of, so a sweep
+ * removes what proves to be nobody's: a log that can be locked, a socket on
+ * which nobody listens, a state file whose QEMU is gone. The proof is asked of
+ * the kernel each time; names and ages prove nothing. Where the folder had to
+ * be in /tmp, it is used only if it is ours alone.
+ */
 #include "restore/runtime_folder.h"
 
 #include <dirent.h>

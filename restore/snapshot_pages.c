@@ -1,3 +1,10 @@
+/*
+ * snapshot_pages.c - a page source over a snapshot, for the one thread that
+ * sends.
+ *
+ * Joins snapshot_frames.h (any thread) and a frame reader of its own, and turns
+ * places into pointers. No I/O of its own; each call may read one frame.
+ */
 #include "restore/page_source.h"
 #include "storage/snapshot_frames.h"
 

@@ -1,3 +1,10 @@
+/*
+ * spares.c - pairs of sockets, one end in QEMU's keeping.
+ *
+ * QEMU keeps a descriptor by name until it is used, so a spare's name is its
+ * number and stays the same: depositing again under it replaces what was there.
+ * Our end counts as made only once QEMU has said that it has the other.
+ */
 #include "restore/spares.h"
 
 #include <sys/socket.h>
@@ -79,5 +86,6 @@ int spares_find(const struct spares *s, char ret_name[static SPARES_NAME_LEN])
 
 int spares_take(struct spares *s, int index)
 {
+    assert(index >= 0 && (unsigned)index < SPARES_N && s->fds[index] >= 0);
     return steal_fd(&s->fds[index]);
 }

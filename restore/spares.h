@@ -20,7 +20,9 @@ struct spares {
     int fds[SPARES_N]; /* our ends, owned; -1: used, or never made */
 };
 
+/* None are made yet. */
 void spares_init(struct spares *s);
+/* Closes our ends. */
 void spares_release(struct spares *s);
 
 /* Makes and deposits those that are missing. ERR_PEER when QEMU does not
@@ -28,6 +30,7 @@ void spares_release(struct spares *s);
 int spares_deposit(struct spares *s, struct qmp_session *qmp,
                    struct error *err) NODISCARD;
 
+/* Made and not yet handed out. */
 unsigned spares_left(const struct spares *s);
 
 /* Index of one that is there, -1 if there is none; and its name in QEMU. */

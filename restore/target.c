@@ -1,3 +1,12 @@
+/*
+ * target.c - QEMU before, during and after its memory comes.
+ *
+ * Pid and start time are learned when the monitor answers, so that a pid that
+ * was given to another process later is not taken for QEMU. While QEMU starts,
+ * the monitor is tried every millisecond, for that wait is part of every
+ * restore; its end is noticed by pidfd, so that a wrong option is told at once.
+ * A QEMU of ours is killed if need be; one that was found is told to quit.
+ */
 #include "restore/target.h"
 
 #include <limits.h>

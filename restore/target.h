@@ -46,7 +46,8 @@ int target_adopt(struct target *t, const char *qmp_path, pid_t pid,
                  struct error *err) NODISCARD;
 
 /* All capabilities in one call: postcopy-ram as asked, events on,
- * postcopy-blocktime as it was, everything else off. ERR_UNSUPPORTED with what would help, when QEMU cannot. */
+ * postcopy-blocktime as it was, everything else off. ERR_UNSUPPORTED with what
+ * would help, when QEMU cannot. */
 int target_set_capabilities(struct target *t, bool postcopy,
                             struct error *err) NODISCARD;
 /* Memory behind which lazy restore cannot work, by the facts of this QEMU:

@@ -36,10 +36,13 @@ struct prefetch_args {
     size_t group_pages; /* 1: no samples */
 };
 
+/* Cuts the hints into groups; ERR_NOMEM is the only error. */
 int prefetch_plan_new(const struct prefetch_args *args,
                       struct prefetch_plan **ret, struct error *err) NODISCARD;
+/* All threads have ended. Takes NULL. */
 void prefetch_plan_free(struct prefetch_plan *p);
 
+/* How many groups there are; 0 without hints. */
 size_t prefetch_plan_groups(const struct prefetch_plan *p);
 /* Pages of a group, its sample included; borrowed. */
 const struct hint *prefetch_plan_group(const struct prefetch_plan *p, size_t g,
@@ -58,6 +61,7 @@ bool prefetch_plan_claim(struct prefetch_plan *p, size_t g);
 void prefetch_plan_jump(struct prefetch_plan *p, size_t g);
 /* All pages of a taken group are brought. */
 void prefetch_plan_finish(struct prefetch_plan *p, size_t g);
+/* Somebody took it and has not finished it. */
 bool prefetch_plan_in_work(const struct prefetch_plan *p, size_t g);
 
 /* A page was asked for. */
@@ -70,6 +74,7 @@ struct prefetch_stats {
     uint64_t late;     /* of the others, asked for before they were there */
     uint64_t unhinted; /* times that a page was asked for besides */
 };
+/* As they are now, counted over all groups. */
 void prefetch_plan_stats(struct prefetch_plan *p, struct prefetch_stats *ret);
 
 /* What this run asked for, for hints_merge(): hinted pages whose group was

@@ -1,3 +1,11 @@
+/*
+ * address_map.c - a sorted array of extents, cut and moved as the kernel tells.
+ *
+ * Looked up by address for every fault (binary search), by place in the image
+ * for every page that is brought (a walk: there are few extents). Changes are
+ * rare and may move the array. Room is made before anything is changed, so that
+ * a call either does all of it or fails with the map as it was.
+ */
 #include "restore/uffd/address_map.h"
 
 #include "core/base/bytes.h"

@@ -26,7 +26,9 @@ struct address_map {
     uint32_t cap;
 };
 
+/* Frees the extents; an empty map remains. */
 void address_map_release(struct address_map *m);
+/* Into an empty `to`: for a child, which has the same addresses at first. */
 int address_map_copy(struct address_map *to, const struct address_map *from,
                      struct error *err) NODISCARD;
 

@@ -32,6 +32,8 @@ struct handover {
 
 #define HANDOVER_INIT ((struct handover){.fd = -1})
 
+/* Closes the descriptor unless it was taken out (set to -1), frees the
+ * regions. */
 void handover_release(struct handover *h);
 
 /* How much of the text is the array: its length once it is complete, 0 while

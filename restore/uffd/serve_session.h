@@ -28,6 +28,7 @@ int serve_session_start(const struct serve_session_args *args, int sock,
                         struct error *err) NODISCARD;
 /* Gives the client all it lacks, then ends. Any thread. */
 void serve_session_finish(struct serve_session *s);
+/* The thread has nothing more to do: free() will not wait. Any thread. */
 bool serve_session_is_over(const struct serve_session *s);
 /* How it stands. */
 void serve_session_report(struct serve_session *s, struct serve_client *ret);

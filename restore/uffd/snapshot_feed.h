@@ -27,6 +27,7 @@ struct snapshot_feed_args {
     void *arg;
 };
 
+/* Readers and plan; no thread yet. ERR_NOMEM. */
 int snapshot_feed_new(const struct snapshot_feed_args *args,
                       struct snapshot_feed **ret, struct error *err) NODISCARD;
 /* Stopped before. NULL is fine. */
@@ -47,6 +48,7 @@ int snapshot_feed_fill(struct snapshot_feed *f, struct error *err) NODISCARD;
 /* Readable once no worker has anything to do; full() tells whether every page
  * is in. */
 int snapshot_feed_done_fd(const struct snapshot_feed *f);
+/* The fill is through, and no page was lost on the way. */
 bool snapshot_feed_full(const struct snapshot_feed *f);
 /* Ends the workers; the engine's threads may go on. */
 int snapshot_feed_stop(struct snapshot_feed *f, struct error *err) NODISCARD;
@@ -62,6 +64,7 @@ struct snapshot_feed_stats {
     uint64_t read_bytes;
     uint64_t worker_cpu_ns; /* of workers that have ended */
 };
+/* As they are now. Any thread. */
 void snapshot_feed_stats(struct snapshot_feed *f,
                          struct snapshot_feed_stats *ret);
 

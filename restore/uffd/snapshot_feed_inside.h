@@ -72,8 +72,10 @@ int feed_tell_damage(struct snapshot_feed *f, pgno_t pgno,
 
 /* ---- feed_lane.c: one lane, its own thread ---- */
 
+/* Reader and staging; release() is due whatever comes back. */
 int feed_lane_init(struct lane *l, struct snapshot_feed *f,
                    struct error *err) NODISCARD;
+/* Its thread has ended; an all-zero lane is taken as well. */
 void feed_lane_release(struct lane *l);
 /* One more page for scan(), at a place of the staging. */
 void feed_lane_want(struct lane *l, const struct page_place *place, pgno_t pgno,

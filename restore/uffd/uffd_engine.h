@@ -55,6 +55,8 @@ struct uffd_engine_args {
     struct uffd_provider provider;
 };
 
+/* State none: nothing is asked of the host, no thread runs. `args` is copied;
+ * the provider outlives the engine. ERR_NOMEM, ERR_IO. */
 int uffd_engine_new(const struct uffd_engine_args *args,
                     struct uffd_engine **ret, struct error *err) NODISCARD;
 /* Ends it if need be, leaving the memory as it is (UFFD_END_LEAVE). */
@@ -95,7 +97,7 @@ int uffd_engine_discard(struct uffd_engine *e,
                         uint64_t len, bool shared, struct error *err) NODISCARD;
 /* -> listening: registers, starts the threads. */
 int uffd_engine_listen(struct uffd_engine *e, struct error *err) NODISCARD;
-/* -> running. */
+/* listening -> running. */
 int uffd_engine_run(struct uffd_engine *e, struct error *err) NODISCARD;
 
 /* Places image bytes in a space, and wakes for them in the shared ones. Only
@@ -136,7 +138,9 @@ struct uffd_engine_stats {
     struct fault_stats latency; /* read to placed */
 };
 
+/* A copy, as they are now. Any thread. */
 void uffd_engine_stats(struct uffd_engine *e, struct uffd_engine_stats *ret);
+/* Any thread; a moment later it may be another. */
 enum uffd_state uffd_engine_state(struct uffd_engine *e);
 
 DEFINE_CLEANUP(uffd_engine, struct uffd_engine *, uffd_engine_free)

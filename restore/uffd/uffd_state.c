@@ -1,3 +1,10 @@
+/*
+ * uffd_state.c - the table of an engine's moves, and the one setter.
+ *
+ * Discard is optional: memory of others comes with nothing in it, our own may
+ * have to be emptied first. From every state there is a way to the end, since
+ * the end is also where failures go.
+ */
 #include "restore/uffd/uffd_state.h"
 
 #define LOG_AREA "uffd"
@@ -21,11 +28,13 @@ static_assert(ARRAY_LEN(state_moves) == UFFD_STATE__COUNT, "moves of each");
 
 const char *uffd_state_name(enum uffd_state s)
 {
+    assert(s < UFFD_STATE__COUNT);
     return state_names[s];
 }
 
 bool uffd_state_allows(enum uffd_state from, enum uffd_state to)
 {
+    assert(from < UFFD_STATE__COUNT && to < UFFD_STATE__COUNT);
     return state_moves[from] & (1u << to);
 }
 

@@ -30,7 +30,9 @@ enum uffd_state {
     UFFD_STATE__COUNT,
 };
 
+/* "listening", for messages. */
 const char *uffd_state_name(enum uffd_state s);
+/* Whether the table has this move. */
 bool uffd_state_allows(enum uffd_state from, enum uffd_state to);
 /* ERR_INVALID, with *s as it was, for what the table does not have. */
 int uffd_state_move(enum uffd_state *s, enum uffd_state to,
