@@ -1,5 +1,8 @@
 /*
  * cmd_bench.c - `bench`: what this host and this repository give.
+ *
+ * Without a repository only the host is measured. Figures come one by one from
+ * host_bench.h and are printed at once, each with a word on what it means.
  */
 #include "cli/command.h"
 #include "cli/options.h"

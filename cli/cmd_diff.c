@@ -1,5 +1,9 @@
 /*
  * cmd_diff.c - `diff`: two snapshots, block by block and device by device.
+ *
+ * Blocks are paired by name and devices by name and instance; what only one
+ * side has is told as such. Content is compared by storage/snapshot_diff.h,
+ * which reads places and hashes and hardly ever a page.
  */
 #include <inttypes.h>
 

@@ -1,3 +1,10 @@
+/*
+ * cmd_export.c - `export`: a snapshot's memory as one flat file, for tools that
+ * know nothing of us.
+ *
+ * Only words and progress are here; raw_export.h writes. Without -o the memory
+ * goes to stdout, so nothing else is ever printed there.
+ */
 #include "cli/command.h"
 #include "cli/options.h"
 #include "cli/output.h"

@@ -1,5 +1,9 @@
 /*
  * cmd_forget.c - `forget`: a table of what stays and what goes, with reasons.
+ *
+ * By ids or by a policy, never by both. The table is the same in a dry run, so
+ * that a policy can be tried; snapshots that cannot be read stay and make the
+ * exit status.
  */
 #include <inttypes.h>
 

@@ -1,3 +1,10 @@
+/*
+ * cmd_import.c - `import`: a flat memory file becomes a snapshot, with the
+ * state files that belong to it.
+ *
+ * Time and name are the user's to give, since a file's own may be of the day it
+ * was copied; raw_import.h reads and stores.
+ */
 #include <inttypes.h>
 
 #include "cli/command.h"

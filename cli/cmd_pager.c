@@ -1,3 +1,10 @@
+/*
+ * cmd_pager.c - `pager`: the hidden command that a keeper starts this program
+ * with again.
+ *
+ * It is a command so that one binary is all there is; its arguments are
+ * descriptors' numbers, and pager_process.c is its only caller.
+ */
 #include "cli/command.h"
 #include "cli/options.h"
 #include "restore/restore_job.h"

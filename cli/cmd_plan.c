@@ -1,5 +1,9 @@
 /*
  * cmd_plan.c - `plan`: a line for each thing in the way, then the figures.
+ *
+ * Everything is asked and measured by snapshot/plan_job.h without a change to
+ * the VM. The exit status is that of the first obstacle, as the capture itself
+ * would end, so that scripts can ask before they try.
  */
 #include <inttypes.h>
 

@@ -1,3 +1,9 @@
+/*
+ * cmd_prune.c - `prune`: options, and the report that `forget --prune` shares.
+ *
+ * Everything that takes time or may be interrupted is in storage/prune.h; exit
+ * status 0 also when time was up, for the next prune goes on.
+ */
 #include "cli/command.h"
 #include "cli/options.h"
 #include "cli/prune_report.h"

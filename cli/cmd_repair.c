@@ -1,3 +1,11 @@
+/*
+ * cmd_repair.c - `repair`: the catalog made anew, and a line for each file that
+ * nobody can explain.
+ *
+ * Findings are printed as they come. When stdout is gone the walk is stopped by
+ * the stopper, since a callback has no other way to end it, and the first
+ * failure to print is what is told.
+ */
 #include <inttypes.h>
 
 #include "cli/command.h"

@@ -1,3 +1,12 @@
+/*
+ * cmd_restore.c - `restore`: options into restore_args, and a line for each of
+ * the two instants that count.
+ *
+ * "Running" and "resident" are told as they happen, as text or as JSON; where
+ * the command ends in between (--detach, an interrupt) the keeper goes on
+ * without us. Checks of options that exclude one another are made here, before
+ * anything is touched.
+ */
 #include <inttypes.h>
 
 #include "cli/command.h"

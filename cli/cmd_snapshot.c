@@ -1,3 +1,11 @@
+/*
+ * cmd_snapshot.c - `snapshot`: options into snapshot_args, hooks, progress, and
+ * the figures of the capture.
+ *
+ * The capture calls back at its moments: hooks run there, and what the figures
+ * need is kept for the report and the metrics file. A capture that held the VM
+ * for longer than allowed is stored all the same and told by the exit status.
+ */
 #include <inttypes.h>
 
 #include "cli/command.h"

@@ -1,5 +1,6 @@
 /*
- * cmd_version.c - `version`: what a report of a fault should name.
+ * cmd_version.c - `version`: what a report of a fault should name: our version,
+ * the repository's format, and the libraries as they are loaded now.
  */
 #include "cli/command.h"
 #include "cli/options.h"

@@ -1,3 +1,9 @@
+/*
+ * config_lines.c - an INI file, line by line, cut in place.
+ *
+ * The text is the caller's and is cut up where it lies: a line's words point
+ * into it. What a section or a key means is not known here, config.c says.
+ */
 #include "cli/config_lines.h"
 
 #define BLANKS " \t\r"

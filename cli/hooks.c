@@ -1,3 +1,10 @@
+/*
+ * hooks.c - the user's commands at the moments of a capture.
+ *
+ * WHEN=COMMAND words are kept as they were given and looked at when a moment
+ * comes: there are few of each. A hook is a child of ours with a time limit;
+ * what it may know of the snapshot stands in its environment.
+ */
 #include "cli/hooks.h"
 
 #include <inttypes.h>

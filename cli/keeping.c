@@ -1,3 +1,9 @@
+/*
+ * keeping.c - extras of `list` and `show`, read once for all snapshots.
+ *
+ * Sizes may have to be counted (usage.h) and checks may never have been made;
+ * either can fail by itself, with a debug line, and then reads as "not known".
+ */
 #include "cli/keeping.h"
 
 #define LOG_AREA "keeping"

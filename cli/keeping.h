@@ -23,9 +23,12 @@ struct kept {
     struct checked_snapshot checked; /* 0: never */
 };
 
+/* Reads both; to be released. Pulling the stopper leaves sizes unknown. */
 void keeping_load(struct repository *r, struct stopper *stop,
                   struct keeping *ret);
+/* Frees them; nothing is known afterwards. */
 void keeping_release(struct keeping *k);
+/* What is known of the snapshot with this id. */
 struct kept keeping_find(const struct keeping *k, const char *id);
 
 /* Adds `unique_bytes`, `shared_bytes`, `checked` and `data_checked` (times),

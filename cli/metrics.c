@@ -1,3 +1,10 @@
+/*
+ * metrics.c - a text file read, changed and written whole.
+ *
+ * Prometheus' collector reads the file at any instant, so it is replaced, not
+ * written into. One table has each figure's name and help; lines of others, or
+ * of an older version of ours, are not kept.
+ */
 #include "cli/metrics.h"
 
 #include <fcntl.h>

@@ -61,6 +61,7 @@ struct metrics {
  * passed over. To be released in any case; all zero is fine. */
 int metrics_load(const char *path, struct metrics *ret,
                  struct error *err) NODISCARD;
+/* One figure, new or in place of the old one; `vm` "" for one of runs. */
 int metrics_set(struct metrics *m, enum metric metric, const char *vm,
                 double value, struct error *err) NODISCARD;
 
@@ -78,6 +79,7 @@ struct metrics_of_vm {
     uint64_t qemu_faults;
 };
 
+/* Those of its figures that are known now; the others stay as they were. */
 int metrics_set_vm(struct metrics *m, const struct metrics_of_vm *f,
                    struct error *err) NODISCARD;
 
@@ -87,6 +89,7 @@ void metrics_retain(struct metrics *m, bool (*wanted)(void *arg, const char *vm)
 /* Whole or not at all: beside it, then renamed. Mode 0644. */
 int metrics_write(const struct metrics *m, const char *path,
                   struct error *err) NODISCARD;
+/* Frees them; none remain. */
 void metrics_release(struct metrics *m);
 
 #endif

@@ -1,3 +1,9 @@
+/*
+ * prune_report.c - runs prune with a progress line, then prints what it did.
+ *
+ * Both commands that prune say the same in the same words; in a dry run the
+ * same figures are told in the conditional.
+ */
 #include "cli/prune_report.h"
 
 #include <inttypes.h>

@@ -1,5 +1,6 @@
 /*
- * raw_format.c - one format so far; later ones join here.
+ * raw_format.c - one format so far; later ones join here. It must be named all
+ * the same, so that a command line keeps its meaning when there are two.
  */
 #include "cli/raw_format.h"
 

@@ -1,5 +1,8 @@
 /*
  * summary.c - the one list of a summary's field names in JSON.
+ *
+ * `list`, `show`, `snapshot` and `import` print the same object; names are what
+ * scripts hold on to, so they are added and never changed.
  */
 #include "cli/summary.h"
 

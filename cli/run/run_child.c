@@ -1,3 +1,10 @@
+/*
+ * run_child.c - one of our own commands as a child, its JSON lines as events.
+ *
+ * `run` calls snapshot, forget, prune and check as anybody would, by
+ * /proc/self/exe and --json, so that a crash of one is one VM's failure. Its
+ * output is read without waiting and given to the task line by line.
+ */
 #include "cli/run/run_child.h"
 
 #include <fcntl.h>

@@ -1,3 +1,11 @@
+/*
+ * run_task.c - a table of moves, and what each line of a command means.
+ *
+ * A task has no clock and starts nothing: run_job.c asks in which state it is,
+ * runs that state's command, and tells what was printed and how it ended. So
+ * all that is decided (due or not, skipped or failed, what comes next) can be
+ * tested with lines of text.
+ */
 #include "cli/run/run_task.h"
 
 #include <inttypes.h>
@@ -25,6 +33,7 @@ const char *run_state_name(enum run_state state)
     static const char *const names[RUN__STATES] = {
         "wait", "lock", "list", "snapshot", "forget", "prune", "check", "done"};
 
+    assert(state < RUN__STATES);
     return names[state];
 }
 
@@ -33,6 +42,8 @@ const char *run_result_name(enum run_result result)
     static const char *const names[] = {"unknown", "ok", "not_due",
                                         "not_running", "failed"};
 
+    static_assert(ARRAY_LEN(names) == RUN_FAILED + 1, "a name a result");
+    assert(result <= RUN_FAILED);
     return names[result];
 }
 

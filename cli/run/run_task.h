@@ -61,13 +61,16 @@ struct run_task {
     bool check_told;
 };
 
+/* "snapshot", "check", ...: the command that it runs then. */
 const char *run_state_name(enum run_state state);
+/* "ok", "not_due", ...: as in JSON; never changes. */
 const char *run_result_name(enum run_result result);
 
 /* To the next state that has something to do; RUN_DONE sets the result. */
 void run_task_advance(struct run_task *t);
 /* Ends it here, with that error if it is the first, or as skipped. */
 void run_task_fail(struct run_task *t, const struct error *why);
+/* RUN_NOT_DUE or RUN_NOT_RUNNING: done, and no failure. */
 void run_task_skip(struct run_task *t, enum run_result result);
 
 /* A JSON line of the command that runs now; others than objects are passed

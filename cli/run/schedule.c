@@ -1,3 +1,9 @@
+/*
+ * schedule.c - the one sum that decides whether a VM is due.
+ *
+ * A tenth of the interval is forgiven: a timer that fires every hour meets a
+ * last snapshot that is 59 minutes old, and must not wait for the next hour.
+ */
 #include "cli/run/schedule.h"
 
 #include "core/base/clock.h"
