@@ -6,6 +6,9 @@
 
 #include <string.h>
 
+static_assert((63 - 3) * 16 + 15 < FAULT_STATS_BUCKETS,
+              "the largest value has a bucket");
+
 static unsigned bucket_of(uint64_t us)
 {
     unsigned power;

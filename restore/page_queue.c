@@ -210,6 +210,7 @@ static int push_urgent(struct page_queue *q, uint32_t block, uint64_t unit,
 {
     struct queue_block *b = &q->blocks[block];
 
+    assert(block < q->n);
     if (is_taken(b, unit))
         return 0;
     if (q->n_urgent == URGENT_MAX)
@@ -290,7 +291,7 @@ int page_queue_ask(struct page_queue *q, const char *idstr, uint64_t start,
 void page_queue_set_near(struct page_queue *q, uint32_t block, pgno_t first,
                          pgno_t end)
 {
-    assert(block < q->n_known);
+    assert(block < q->n_known && first <= end);
     q->near_block = block;
     q->near_next = first;
     q->near_end = MIN(end, q->blocks[block].pages);
@@ -323,6 +324,7 @@ static struct page_unit unit_of(const struct page_queue *q, uint32_t block,
 static void hand_out(struct page_queue *q, struct urgent *u,
                      struct page_unit *ret)
 {
+    assert(u->block < q->n && q->n_waiting > 0);
     *ret = unit_of(q, u->block, u->first, PAGE_TURN_URGENT);
     ret->asked_ns = u->asked_ns;
     u->block = NOBODY;
@@ -373,6 +375,7 @@ static int take_data(struct page_queue *q, uint32_t block, pgno_t *next,
 
         if (rc < 0)
             return rc;
+        assert(pgno >= *next); /* or the pass would go in a circle */
         if (pgno >= end) {
             *next = end;
             return 0;

@@ -131,6 +131,7 @@ static void add_record(struct page_sender *s, pgno_t pgno, const char *idstr,
     size_t len = data ? ram_encoder_page(&s->encoder, idstr, pgno, r->head)
                       : ram_encoder_zero(&s->encoder, idstr, pgno, r->head);
 
+    assert(len <= sizeof(r->head));
     r->head_len = (uint16_t)len;
     r->data = data;
     s->n_data += data != NULL;
@@ -157,6 +158,7 @@ static int add_page(struct page_sender *s, const struct page_unit *unit,
 static void count_unit(struct page_sender *s, const struct page_unit *unit,
                        uint32_t n_data)
 {
+    assert(unit->turn < PAGE_TURN__COUNT && s->n_asked < s->capacity);
     if (unit->turn == PAGE_TURN_URGENT)
         s->asked[s->n_asked++] = (struct asked){
             .block = unit->known ? unit->block : UINT32_MAX,

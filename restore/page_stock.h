@@ -9,7 +9,7 @@
  * then is left out.
  *
  * Pages come in batches of one turn. Bounded: some batches of 512 KiB (2 MiB
- * where host pages are huge), and 24 bytes a page of the window of the index
+ * where host pages are huge), and 32 bytes a page of the window of the index
  * that is sorted at one time. One thread of its own; all calls by one other.
  */
 #ifndef FIRN_RESTORE_PAGE_STOCK_H

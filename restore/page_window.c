@@ -112,6 +112,7 @@ size_t page_window_take(struct page_window *w, size_t max)
     size_t most = MIN(w->at + max, w->n);
     size_t end = most;
 
+    assert(w->at <= w->n);
     while (end < w->n && end > w->at && same_frame(w, end - 1, end))
         end--;
     /* One frame alone is more: it is read more than once. */

@@ -117,6 +117,7 @@ struct page_packet *page_writer_take(struct page_writer *w, bool data,
 int page_writer_submit(struct page_writer *w, struct page_packet *p,
                        uint64_t epoch, struct error *err)
 {
+    assert(p->batch.n <= PAGE_BATCH_MAX);
     p->batch.seq = epoch;
     return queue_put(&w->work, &p->item) ? 0 : page_writer_cancelled(err);
 }
@@ -218,6 +219,7 @@ int page_packer_add(struct page_packer *p, uint32_t block, pgno_t pgno,
     if (!*slot)
         return page_writer_cancelled(err);
     packet = *slot;
+    assert(packet->batch.n < PAGE_BATCH_MAX && packet->batch.block == block);
     if (data)
         memcpy(packet->space + (size_t)packet->batch.n * PAGE_BYTES, data,
                PAGE_BYTES);

@@ -77,6 +77,7 @@ void frame_cache_drop(struct frame_cache *c, uint32_t pack, uint32_t frame)
         return;
     *at = f->chain;
     unlist(c, f);
+    assert(c->bytes >= f->bytes);
     c->bytes -= f->bytes;
     free(f);
 }

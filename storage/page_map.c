@@ -236,9 +236,10 @@ uint32_t page_map_read_segment(const struct page_map *m, uint32_t block,
 int page_map_move(struct page_map *m, uint32_t block, pgno_t pgno,
                   struct dedup_place place, struct error *err)
 {
-    struct page_entry *entries =
-        m->blocks[block].segments[pgno / SEGMENT_PAGES].entries;
+    struct page_entry *entries;
 
+    assert(block < m->n_blocks && pgno < m->blocks[block].n_pages);
+    entries = m->blocks[block].segments[pgno / SEGMENT_PAGES].entries;
     assert(entries && is_content(entries[pgno % SEGMENT_PAGES].code));
     return code_of(m, place, &entries[pgno % SEGMENT_PAGES].code, err);
 }

@@ -78,6 +78,7 @@ bool place_book_code(struct place_book *b, struct dedup_place place,
 {
     uint32_t number = place.item >> CHUNK_BITS;
 
+    assert(place.pack < PLACE_CODE_ZERO); /* a pack, not a code for none */
     if (!reach_pack(b, place.pack) ||
         !reach_chunk(&b->packs[place.pack], number))
         return false;

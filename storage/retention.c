@@ -96,6 +96,7 @@ bool retention_same_vm(const struct snapshot_summary *a,
 static void add_reason(struct retention_decision *d, const char *reason)
 {
     d->keep = true;
+    assert(d->n_reasons < RETENTION_REASONS_MAX);
     d->reasons[d->n_reasons++] = reason;
 }
 

@@ -169,6 +169,7 @@ static struct shared_frame *shrink_locked(struct shared_frames *c,
         if (f->holders == 0) {
             unlist(s, f);
             unchain(s, f);
+            assert(s->bytes >= f->bytes);
             s->bytes -= f->bytes;
             f->chain = out;
             out = f;
@@ -195,6 +196,7 @@ struct shared_frame *shared_frames_add(struct shared_frames *c,
     struct shared_frame *other;
     struct shared_frame *out = NULL;
 
+    assert(!f->listed && f->holders == 1); /* made, and nobody else's yet */
     lock_take(&s->lock);
     other = find_locked(s, f->key);
     if (!other) {
@@ -228,6 +230,7 @@ void shared_frames_put(struct shared_frames *c, struct shared_frame *f)
     }
     s = shard_of(c, f->key);
     lock_take(&s->lock);
+    assert(f->holders > 0); /* given back once for each find() and add() */
     f->holders--;
     out = shrink_locked(c, s);
     lock_drop(&s->lock);

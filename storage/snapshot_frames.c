@@ -165,6 +165,7 @@ static struct snapshot_reader *take_from_pool(struct snapshot_frames *f)
 static void give_to_pool(struct snapshot_frames *f, struct snapshot_reader *s)
 {
     lock_take(&f->lock);
+    assert(f->n_pool < f->n_made && f->n_made <= READERS_MAX);
     if (s)
         f->pool[f->n_pool++] = s;
     else
@@ -179,6 +180,7 @@ static uint64_t entry_of(const struct page_place *p)
 {
     if (p->zero)
         return 0;
+    assert(p->pack < 1u << PACK_BITS && p->slot < 1u << SLOT_BITS);
     return ((uint64_t)p->pack << (32 + SLOT_BITS) |
             (uint64_t)p->frame << SLOT_BITS | p->slot) +
            1;

@@ -433,6 +433,7 @@ static_assert(ARRAY_LEN(memory_names) == UFFD_MEMORY__COUNT,
 
 const char *uffd_memory_name(enum uffd_memory kind)
 {
+    assert(kind < UFFD_MEMORY__COUNT);
     return memory_names[kind];
 }
 

@@ -42,6 +42,7 @@ static const uint8_t *next_line(struct qmp_reader *r, size_t *ret_len)
     const uint8_t *line = r->bytes.data + r->start;
     const uint8_t *end;
 
+    assert(r->start <= r->scanned && r->scanned <= r->bytes.len);
     if (r->scanned == r->bytes.len)
         return NULL;
     end = memchr(r->bytes.data + r->scanned, '\n', r->bytes.len - r->scanned);

@@ -25,6 +25,7 @@ static int put_message(struct buf *b, enum qemu_return_path type,
 {
     struct wire_out o = wire_out_begin(b, err);
 
+    assert(len <= BODY_MAX);
     out_be16(&o, (uint16_t)type);
     out_be16(&o, (uint16_t)len);
     out_bytes(&o, body, len);

@@ -44,6 +44,7 @@ int stream_put_command(struct buf *b, uint16_t command, const void *body,
 {
     struct wire_out o = wire_out_begin(b, err);
 
+    assert(body || len == 0);
     out_u8(&o, QEMU_SECTION_COMMAND);
     out_be16(&o, command);
     out_be16(&o, len);

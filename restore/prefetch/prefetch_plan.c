@@ -77,6 +77,7 @@ static void take_hint(struct prefetch_plan *p, const struct hint *h)
 
     if (!b || h->pgno >= b->pages)
         return;
+    assert(b->unit_pages > 0);
     pgno = h->pgno / b->unit_pages * b->unit_pages;
     slot = find_slot(p, h->block, pgno);
     if (p->table[slot])
@@ -115,6 +116,7 @@ int prefetch_plan_new(const struct prefetch_args *args,
     size_t bytes = args->n_blocks * sizeof(*p->blocks);
     int rc;
 
+    assert(args->group_pages > 0);
     if (!p)
         return fail_nomem(err);
     lock_init(&p->lock);
@@ -198,6 +200,7 @@ bool prefetch_plan_claim(struct prefetch_plan *p, size_t g)
 {
     unsigned char open = GROUP_OPEN;
 
+    assert(g < p->n_groups);
     return atomic_compare_exchange_strong_explicit(&p->groups[g], &open,
                                                    GROUP_TAKEN,
                                                    memory_order_seq_cst,
@@ -225,6 +228,7 @@ bool prefetch_plan_next(struct prefetch_plan *p, size_t *ret)
 
 void prefetch_plan_jump(struct prefetch_plan *p, size_t g)
 {
+    assert(g < p->n_groups);
     if (p->groups[g] != GROUP_OPEN)
         g++;
     if (p->next_group < g)
@@ -233,11 +237,13 @@ void prefetch_plan_jump(struct prefetch_plan *p, size_t g)
 
 void prefetch_plan_finish(struct prefetch_plan *p, size_t g)
 {
+    assert(g < p->n_groups);
     p->groups[g] = GROUP_DONE;
 }
 
 bool prefetch_plan_in_work(const struct prefetch_plan *p, size_t g)
 {
+    assert(g < p->n_groups);
     return p->groups[g] == GROUP_TAKEN;
 }
 

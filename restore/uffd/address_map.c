@@ -3,8 +3,9 @@
  *
  * Looked up by address for every fault (binary search), by place in the image
  * for every page that is brought (a walk: there are few extents). Changes are
- * rare and may move the array. Room is made before anything is changed, so that
- * a call either does all of it or fails with the map as it was.
+ * rare and may move the array. add() and cut() make room before they change
+ * anything; a move that fails halfway leaves a map that nobody should go on
+ * with, and ends its client.
  */
 #include "restore/uffd/address_map.h"
 
@@ -72,6 +73,7 @@ static uint32_t find(const struct address_map *m, uint64_t address)
 static void insert(struct address_map *m, uint32_t at,
                    const struct address_extent *x)
 {
+    assert(at <= m->n && m->n < m->cap); /* reserve() came before */
     memmove(m->extents + at + 1, m->extents + at,
             (m->n - at) * sizeof(*m->extents));
     m->extents[at] = *x;
@@ -80,6 +82,7 @@ static void insert(struct address_map *m, uint32_t at,
 
 static void erase(struct address_map *m, uint32_t at)
 {
+    assert(at < m->n);
     m->n--;
     memmove(m->extents + at, m->extents + at + 1,
             (m->n - at) * sizeof(*m->extents));

@@ -537,6 +537,7 @@ void uffd_space_end(struct uffd_space *s, unsigned slot)
     bool again;
 
     lock_take(&s->lock);
+    assert(slot < SPACE_SERVICE_MAX && s->service[slot].used);
     page = s->service[slot].page;
     again = s->service[slot].again;
     s->service[slot].used = false;

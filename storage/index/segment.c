@@ -30,6 +30,14 @@
 #define HEAD_PACK       2u
 #define HEAD_GAP_SHIFT  2
 
+/* Of the longest encoding a run takes: head, pack, step of 33 bits. */
+static_assert(1 + 2 + SEGMENT_PAGES * SEGMENT_PACK_ID_BYTES + 2 +
+                      SEGMENT_PAGES * (2 + 2 + 5) <=
+                  SEGMENT_MAX_BYTES,
+              "every page a run in a pack of its own");
+static_assert(SEGMENT_PAGES << HEAD_GAP_SHIFT < 1u << 14,
+              "a head takes two bytes");
+
 static uint32_t run_end(const struct segment_run *run)
 {
     return (uint32_t)run->first + run->count;
@@ -43,6 +51,7 @@ static uint32_t find_or_add_pack(struct segment *s, const uint8_t *pack)
         if (memcmp(s->packs[i], pack, SEGMENT_PACK_ID_BYTES) == 0)
             return i;
     }
+    assert(i < SEGMENT_PAGES);
     memcpy(s->packs[i], pack, SEGMENT_PACK_ID_BYTES);
     s->n_packs++;
     return i;
@@ -113,6 +122,7 @@ static int encode_run(const struct segment_run *run, struct run_state *at,
     int64_t step = (int64_t)run->item - at->expected[run->pack];
     int rc;
 
+    assert(run->count >= 1 && run->first >= at->page);
     if (run->pack != at->pack)
         head |= HEAD_PACK;
     if (run->count > 1)
@@ -133,6 +143,7 @@ int segment_encode(const struct segment *s, struct buf *ret, struct error *err)
     struct run_state at = {0};
     int rc = buf_append_u8(ret, SEGMENT_VERSION, err);
 
+    assert(s->n_runs <= SEGMENT_PAGES && s->n_packs <= s->n_runs);
     if (rc == 0)
         rc = append_varint(ret, s->n_packs, err);
     if (rc == 0)

@@ -253,8 +253,10 @@ int sql_user_version(struct sql *s, int64_t *ret, struct error *err)
 
 int sql_run(struct sql *s, enum sql_statement which, struct error *err)
 {
-    int rc = sqlite3_exec(s->handle, statements[which].text, NULL, NULL, NULL);
+    int rc;
 
+    assert(which < SQL__COUNT);
+    rc = sqlite3_exec(s->handle, statements[which].text, NULL, NULL, NULL);
     return rc == SQLITE_OK ? 0 : sql_fail(s, rc, statements[which].name, err);
 }
 
@@ -288,6 +290,7 @@ int sql_prepare(struct sql *s, enum sql_statement which, struct sql_row **ret,
     struct sql_row *r = &s->rows[which];
     int rc = SQLITE_OK;
 
+    assert(which < SQL__COUNT);
     if (r->handle) {
         sqlite3_reset(r->handle);
         sqlite3_clear_bindings(r->handle);

@@ -95,7 +95,7 @@ static void queue_rest(struct read_ring *r, struct read_request *q)
 int read_ring_add(struct read_ring *r, struct read_request *q,
                   struct error *err)
 {
-    assert(r->in_flight < r->depth);
+    assert(r->in_flight < r->depth && q->len <= UINT32_MAX);
     q->done = 0;
     q->sys_errno = 0;
     r->in_flight++;
@@ -161,6 +161,7 @@ int read_ring_next(struct read_ring *r, struct read_request **ret,
     if (r->has_uring) {
         rc = wait_uring(r, ret, err);
     } else {
+        assert(r->finished);
         *ret = r->finished;
         r->finished = r->finished->next;
     }

@@ -176,6 +176,7 @@ static void keep_first(struct ring *r, const struct error *why)
 
 static void end_write(struct ring *r, struct slot *s)
 {
+    assert(s->state == SLOT_IN_FLIGHT && r->in_flight > 0);
     s->state = SLOT_FREE;
     r->in_flight--;
 }
@@ -268,6 +269,7 @@ static void reap(struct ring *r)
             r->syncing = false;
             r->sync_result = result;
         } else {
+            assert(request < r->n_slots);
             complete_write(r, &r->slots[request], result);
         }
     }

@@ -20,7 +20,8 @@ struct ring_args {
 
 struct ring;
 
-/* ERR_NOMEM is the only error: a refused io_uring is none. */
+/* ERR_INVALID: buffers whose length is no multiple of 4096, or too large. A
+ * refused io_uring is no error. */
 int ring_new(const struct ring_args *args, struct ring **ret,
              struct error *err) NODISCARD;
 /* Waits for what is in flight; who wants its errors calls ring_wait() first.

@@ -391,6 +391,7 @@ int pack_reader_place(const struct pack_reader *r, uint32_t item,
         return fail(err, ERR_CORRUPT, "pack '%s' has %u items and no item %u",
                     r->id_text, r->n_items, item);
     frame = count_up_to(r->first_items, r->n_frames, item) - 1;
+    assert(frame < r->n_frames); /* the first item is 0 */
     *ret = (struct pack_place){
         .frame = frame,
         .slot = item - r->first_items[frame],
