@@ -19,7 +19,7 @@ static int run(struct cli *cli, int argc, char **argv, struct error *err)
 const struct command cmd_pager = {
     .name = "pager",
     .summary = "the process that serves a restored VM's pages",
-    .usage = "pager LINK SOCKET SNAPSHOT",
+    .usage = "pager LINK SOCKET URGENT SNAPSHOT",
     .options = options,
     .details = "Started by 'firn restore', never by people.",
     .run = run,

@@ -24,6 +24,8 @@ struct restore_options {
     bool resume;
     bool prefetch;
     bool fill;
+    bool preempt;
+    bool blocktime;
     uint64_t max_bandwidth;
     uint64_t settle_ms;
     const char *head_start;
@@ -71,6 +73,10 @@ static const struct option_spec options[] = {
      "bytes a second of what nobody asks for"},
     {"settle", 0, OPTION_DURATION, AT(settle_ms), "DUR",
      "send it as slowly as allows all to be there within this time"},
+    {"preempt", 0, OPTION_FLAG, AT(preempt), NULL,
+     "send pages that are asked for through a second socket (QEMU 10)"},
+    {"blocktime", 0, OPTION_FLAG, AT(blocktime), NULL,
+     "have QEMU measure too how long the VM waits for pages"},
     {"on-error", 0, OPTION_CHOICE, AT(on_error), "ACTION",
      "when a page is damaged: hang (what touches it waits) or kill (the VM, "
      "when it touches it)",
@@ -200,6 +206,10 @@ static int check(const struct restore_options *o,
                     "--eager brings in everything before the VM runs; "
                     "--head-start, --settle and --fill off have no meaning "
                     "with it");
+    if ((o->preempt || o->blocktime) && (o->eager || o->resume))
+        return fail(err, ERR_USAGE,
+                    "--preempt and --blocktime are for the beginning of a "
+                    "lazy restore: no --eager, no --resume");
     if (!o->fill && o->settle_ms)
         return fail(err, ERR_USAGE,
                     "--settle is about what --fill off forbids");
@@ -235,6 +245,8 @@ static int restore(struct cli *cli, const struct restore_options *o,
             .pager_limit_ms = o->pager_timeout_ms,
             .prefetch = o->prefetch,
             .fill = o->fill,
+            .preempt = o->preempt,
+            .blocktime = o->blocktime,
             .max_bandwidth = o->max_bandwidth,
             .settle_ms = o->settle_ms,
             .head_start_ms = o->head_start_ms,

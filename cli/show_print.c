@@ -169,6 +169,25 @@ static int add_faults_row(struct output_table *table, const json_t *block,
                             err);
 }
 
+/* What QEMU itself counted, if it was asked to (--blocktime). */
+static void print_blocktime(const json_t *qemu)
+{
+    const json_t *each = json_object_get(qemu, "postcopy-vcpu-blocktime");
+    const json_t *ms;
+    size_t i;
+
+    if (!json_object_get(qemu, "postcopy-blocktime"))
+        return;
+    output_text("QEMU counted: all vCPUs waited %lld ms at one time; each",
+                (long long)json_path_int(qemu, "postcopy-blocktime", 0));
+    json_array_foreach(each, i, ms)
+    {
+        output_text("%s %lld", i > 0 ? "," : "",
+                    (long long)json_integer_value(ms));
+    }
+    output_text(" ms\n");
+}
+
 /* What the last lazy restore met: faults in all, then block by block. */
 static int print_last_restore(const json_t *r, struct error *err)
 {
@@ -193,6 +212,7 @@ static int print_last_restore(const json_t *r, struct error *err)
                 (long long)json_path_int(r, "prefetched_pages", 0),
                 (long long)json_path_int(r, "near_pages", 0),
                 (long long)json_path_int(r, "filled_pages", 0));
+    print_blocktime(json_object_get(r, "qemu"));
     if (json_array_size(json_path(r, "blocks")) > 0)
         output_table_print(table);
     return 0;

@@ -348,17 +348,38 @@ static void tell_resident(struct feeding *f)
     feeding_tell(f, json_incref(f->resident));
 }
 
+/* QEMU's own figures, beside the pager's: for the front, and for the pager, who
+ * keeps them. */
+static void add_figures_of_qemu(struct feeding *f)
+{
+    json_t *figures = NULL;
+    struct error ignored = ERROR_INIT;
+
+    if (!json_path_bool(f->args->feed, "blocktime", false) || !f->resident)
+        return;
+    if (f->qemu_gone ||
+        target_postcopy_figures(f->args->target, &figures, &ignored) < 0)
+        return;
+    json_object_set_new(f->resident, "qemu", figures);
+    if (link_send(&f->pager.link,
+                  json_pack("{s:s, s:O}", "type", "qemu", "figures", figures),
+                  &ignored) < 0)
+        log_debug("%s", ignored.message);
+}
+
 static int finish(struct feeding *f, struct error *err)
 {
     cleanup_free char *state = NULL;
     int rc;
 
+    add_figures_of_qemu(f);
     tell_resident(f);
     pager_process_reap(&f->pager);
     /* A guest that switched itself off has everything it needs. */
     if (f->qemu_gone)
         return 0;
-    rc = target_set_capabilities(f->args->target, false, err);
+    rc = target_set_capabilities(f->args->target,
+                                 &(struct target_capabilities){0}, err);
     if (rc == 0)
         rc = target_migration_state(f->args->target, &state, err);
     if (rc == 0 && strcmp(state, "completed") != 0)
@@ -469,9 +490,9 @@ static int begin_without_pager(struct feeding *f, struct error *err)
 static int begin_with_pager(struct feeding *f, struct error *err)
 {
     struct feeding_args *args = f->args;
-    int rc = pager_process_start(&f->pager, args->socket, args->feed, err);
+    int rc = pager_process_start(&f->pager, &args->connection, args->feed, err);
 
-    close(steal_fd(&args->socket));
+    connection_close(&args->connection);
     if (rc == 0)
         args->pager_started(args->arg, f->pager.pid);
     return rc;
@@ -484,7 +505,7 @@ int feeding_run(struct feeding_args *args, bool *ret_ran, struct error *err)
         .pager = PAGER_PROCESS_INIT,
         .pager_limit_ns = args->job->pager_limit_ms * NS_PER_MS,
     };
-    int rc = args->socket >= 0 ? begin_with_pager(&f, err)
+    int rc = args->connection.main >= 0 ? begin_with_pager(&f, err)
                                : begin_without_pager(&f, err);
 
     if (rc == 0)

@@ -22,8 +22,9 @@ struct feeding_args {
     int door;           /* a listening socket; -1: none */
     struct lease *lease;
     uint64_t begun_ns; /* when `firn restore` began */
-    int socket;        /* to QEMU; borrowed, closed once the pager has it. -1:
-                          the VM runs, and its pager is gone */
+    /* To QEMU; closed once the pager has it. None: the VM runs, and its pager
+     * is gone. */
+    struct connection connection;
     json_t *feed;      /* the pager's assignment, see pager.c */
     /* The VM comes back standing still: no RESUME is to be expected. */
     bool paused;

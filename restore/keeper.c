@@ -231,17 +231,31 @@ static int check_machine(struct keeper *k, struct error *err)
     return rc;
 }
 
+static int set_capabilities(struct keeper *k, struct error *err)
+{
+    struct target_capabilities wanted = {
+        .postcopy = !k->args->eager,
+        .preempt = k->args->preempt,
+        .blocktime = k->args->blocktime,
+    };
+    int rc = k->args->preempt ? target_check_preempt(&k->target, err) : 0;
+
+    return rc < 0 ? rc : target_set_capabilities(&k->target, &wanted, err);
+}
+
 static int connect_target(struct keeper *k, struct error *err)
 {
     cleanup_free char *path = NULL;
-    int rc = target_set_capabilities(&k->target, !k->args->eager, err);
+    int rc = set_capabilities(k, err);
 
+    k->recovery.preempt = k->args->preempt;
     if (rc == 0 && !k->args->eager)
         rc = keeper_stock_up(k, err);
     if (rc == 0)
         rc = runtime_folder_name(k->folder, k->args->id, "in.sock", &path, err);
     if (rc == 0)
-        rc = target_connect(&k->target, path, &k->socket, err);
+        rc = target_connect(&k->target, path, k->args->preempt,
+                            &k->connection, err);
     if (rc == 0 && k->target.pid > 0)
         rc = lease_add_process(k->lease, k->target.pid, err);
     return rc;
@@ -266,11 +280,12 @@ static int make_assignment(struct keeper *k, json_t **ret, struct error *err)
     const char *zeroed = zeroed_block(k);
     cleanup_json json_t *pages = json_object();
     cleanup_json json_t *feed =
-        json_pack("{s:s, s:s, s:s, s:b, s:b, s:b, s:b, s:I, s:I, s:I, s:O}",
+        json_pack("{s:s, s:s, s:s, s:b, s:b, s:b, s:b, s:b, s:b, s:I, s:I, s:I, s:O}",
                   "type", "feed", "repository", k->repository_path, "snapshot",
                   k->args->id, "eager", (int)k->args->eager, "resume", 0,
                   "prefetch", (int)k->args->prefetch, "fill",
-                  (int)k->args->fill, "max_bandwidth",
+                  (int)k->args->fill, "preempt", (int)k->args->preempt,
+                  "blocktime", (int)k->args->blocktime, "max_bandwidth",
                   (json_int_t)k->args->max_bandwidth, "settle_ms",
                   (json_int_t)k->args->settle_ms, "head_start_ms",
                   (json_int_t)k->head_start_ms, "host_pages", pages);
@@ -340,7 +355,7 @@ static int run(struct keeper *k, bool *ret_ran, struct error *err)
     if (k->args->dry_run) {
         /* A QEMU of somebody else is only asked. */
         if (k->target.ours && !k->args->eager)
-            rc = target_set_capabilities(&k->target, true, err);
+            rc = set_capabilities(k, err);
         return rc;
     }
     rc = connect_target(k, err);
@@ -350,8 +365,7 @@ static int run(struct keeper *k, bool *ret_ran, struct error *err)
 static void release(struct keeper *k)
 {
     recovery_release(&k->recovery);
-    if (k->socket >= 0)
-        close(k->socket);
+    connection_close(&k->connection);
     if (k->vm.path)
         unlink(k->vm.path);
     owed_vm_release(&k->vm);
@@ -418,7 +432,7 @@ void keeper_main(const struct restore_args *args, uint64_t begun_ns,
         .log_fd = -1,
         .own_log_fd = -1,
         .door = -1,
-        .socket = -1,
+        .connection = CONNECTION_NONE,
         .lists = {.differences = json_array(), .notes = json_array()},
     };
     bool ran = false;

@@ -38,7 +38,7 @@ struct keeper {
     json_t *target_facts;
     uint64_t head_start_ms; /* of a QEMU that we start; 0: none */
     bool preloads_ram;      /* memory of the target may hold something */
-    int socket;
+    struct connection connection;
     struct recovery recovery;
 };
 

@@ -11,6 +11,10 @@
  *   count     once the stock is through, one pass over the index. It sends what
  *             was left over (by damage, by an error of the stock), and counts
  *
+ * With a second socket the last pass sends zero pages too. At the end QEMU waits
+ * there for all that it has asked for, and no new pager can take over from one
+ * that dies then: nothing must be left that could be asked for.
+ *
  * Damage: a unit that cannot be read is counted as lost and never sent; the
  * rest goes on. Some are kept by name: who asks for one of them waits for it,
  * and that is told.
@@ -38,6 +42,7 @@ struct page_feed {
     struct page_stock *stock; /* NULL: none */
     struct fill_pace pace;
     uint64_t due_ns; /* a step may find more then; 0: not by itself */
+    bool waits;      /* for room in the main socket */
     uint32_t max_unit_pages;
     uint64_t total_bytes; /* with content, about */
     bool loaded;
@@ -87,6 +92,12 @@ static bool is_lost(const struct page_feed *f, uint32_t block, pgno_t pgno)
     return false;
 }
 
+/* Then every page counts as one with content. */
+static bool sends_zeros(const struct page_feed *f)
+{
+    return f->restore->urgent_fd > 0;
+}
+
 /*
  * The source's next_data(), but a segment that cannot be read is stepped over
  * page by page: its pages are lost, those behind it are not.
@@ -99,6 +110,10 @@ static int next_data(void *arg, uint32_t block, pgno_t from, pgno_t *ret,
     pgno_t pages = ramblock_pages(&f->restore->blocks->blocks[block]);
     struct error why = ERROR_INIT;
 
+    if (sends_zeros(f)) {
+        *ret = from;
+        return 0;
+    }
     if (source->next_data(source->arg, block, from, ret, &why) == 0)
         return 0;
     if (why.code == ERR_NOMEM)
@@ -156,6 +171,7 @@ static int make_sender(struct page_feed *f, struct error *err)
 {
     struct page_sender_args args = {
         .fd = f->restore->fd,
+        .urgent_fd = f->restore->urgent_fd,
         .source = f->restore->source,
         .stop = f->args.stop,
         .max_unit_pages = f->max_unit_pages,
@@ -465,11 +481,15 @@ int page_feed_step(struct page_feed *f, bool *ret_any, struct error *err)
 
     *ret_any = false;
     f->due_ns = 0;
+    f->waits = false;
     if (!page_queue_has_urgent(f->queue)) {
         if (clock_monotonic_ns() < f->pace.due_ns) {
             f->due_ns = f->pace.due_ns;
             return 0;
         }
+        f->waits = !page_sender_has_room(f->sender);
+        if (f->waits)
+            return 0;
         may_count(f);
     }
     rc = page_queue_next(f->queue, &unit, err);
@@ -488,6 +508,11 @@ uint64_t page_feed_due_ns(const struct page_feed *f)
     return f->due_ns;
 }
 
+bool page_feed_waits_for_room(const struct page_feed *f)
+{
+    return f->waits;
+}
+
 bool page_feed_is_ahead(const struct page_feed *f)
 {
     return !f->stock || !f->restore->prefetch || page_stock_is_ahead(f->stock);
@@ -502,7 +527,8 @@ bool page_feed_all_sent(const struct page_feed *f)
 /* Our own count, taken in two ways, before QEMU is told that it has all. */
 int page_feed_check_count(const struct page_feed *f, struct error *err)
 {
-    uint64_t sent = page_sender_stats(f->sender)->data_units;
+    const struct page_sender_stats *stats = page_sender_stats(f->sender);
+    uint64_t sent = sends_zeros(f) ? stats->units : stats->data_units;
     uint64_t seen = page_queue_data_units(f->queue);
 
     if (sent + f->received_units == seen)

@@ -56,6 +56,8 @@ int page_feed_step(struct page_feed *f, bool *ret_any,
                    struct error *err) NODISCARD;
 /* When a step may find more though nothing happened; 0: not by itself. */
 uint64_t page_feed_due_ns(const struct page_feed *f);
+/* A step may find more as soon as QEMU has read from the main socket. */
+bool page_feed_waits_for_room(const struct page_feed *f);
 /* All hinted pages were sent, or there are none. */
 bool page_feed_is_ahead(const struct page_feed *f);
 /* Everything but lost pages was sent. */

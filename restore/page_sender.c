@@ -31,9 +31,17 @@ struct asked {
     uint64_t ns;
 };
 
+/* Each has a "block named last" of its own. */
+struct channel {
+    int fd;
+    struct ram_encoder encoder;
+};
+
 struct page_sender {
     struct page_sender_args args;
-    struct ram_encoder encoder;
+    struct channel main;
+    struct channel urgent;
+    struct channel *to; /* of the open batch */
     uint32_t capacity; /* records */
     struct record *records;
     uint32_t n_records;
@@ -44,6 +52,7 @@ struct page_sender {
     uint32_t n_data;
     uint32_t n_turns[PAGE_TURN__COUNT];
     uint32_t n_data_units;
+    uint32_t n_units;
     struct asked *asked;
     uint32_t n_asked;
 
@@ -60,6 +69,9 @@ int page_sender_new(const struct page_sender_args *args,
     if (!s)
         return fail_nomem(err);
     s->args = *args;
+    s->main.fd = args->fd;
+    s->urgent.fd = args->urgent_fd;
+    s->to = &s->main;
     s->capacity = BATCH_PAGES + args->max_unit_pages;
     s->records = calloc(s->capacity, sizeof(*s->records));
     s->pages = malloc((size_t)s->capacity * PAGE_BYTES);
@@ -85,15 +97,15 @@ void page_sender_free(struct page_sender *s)
 }
 
 /* All of `n` vectors, which it uses up. */
-static int write_vectors(struct page_sender *s, struct iovec *iov, size_t n,
-                         struct error *err)
+static int write_vectors(struct page_sender *s, int fd, struct iovec *iov,
+                         size_t n, struct error *err)
 {
     while (n > 0) {
         struct msghdr msg = {
             .msg_iov = iov,
             .msg_iovlen = MIN(n, (size_t)IOV_MAX),
         };
-        ssize_t done = sendmsg(s->args.fd, &msg, MSG_DONTWAIT | MSG_NOSIGNAL);
+        ssize_t done = sendmsg(fd, &msg, MSG_DONTWAIT | MSG_NOSIGNAL);
         int rc = 0;
 
         if (done < 0 && (errno == EPIPE || errno == ECONNRESET))
@@ -101,7 +113,7 @@ static int write_vectors(struct page_sender *s, struct iovec *iov, size_t n,
         if (done < 0 && errno != EAGAIN && errno != EINTR)
             return fail_errno(err, ERR_IO, "cannot write to QEMU");
         if (done < 0 && errno == EAGAIN)
-            rc = stopper_wait(s->args.stop, s->args.fd, POLLOUT, 0, err);
+            rc = stopper_wait(s->args.stop, fd, POLLOUT, 0, err);
         if (rc < 0)
             return rc;
         for (; done > 0 && (size_t)done >= iov->iov_len; iov++, n--)
@@ -120,7 +132,7 @@ int page_sender_write(struct page_sender *s, const struct buf *bytes,
     struct iovec iov = {.iov_base = bytes->data, .iov_len = bytes->len};
 
     assert(s->n_records == 0);
-    return bytes->len > 0 ? write_vectors(s, &iov, 1, err) : 0;
+    return bytes->len > 0 ? write_vectors(s, s->main.fd, &iov, 1, err) : 0;
 }
 
 /* `data` stays where it is until the flush; NULL: zero. */
@@ -128,8 +140,9 @@ static void add_record(struct page_sender *s, pgno_t pgno, const char *idstr,
                        const uint8_t *data)
 {
     struct record *r = &s->records[s->n_records++];
-    size_t len = data ? ram_encoder_page(&s->encoder, idstr, pgno, r->head)
-                      : ram_encoder_zero(&s->encoder, idstr, pgno, r->head);
+    struct ram_encoder *e = &s->to->encoder;
+    size_t len = data ? ram_encoder_page(e, idstr, pgno, r->head)
+                      : ram_encoder_zero(e, idstr, pgno, r->head);
 
     assert(len <= sizeof(r->head));
     r->head_len = (uint16_t)len;
@@ -155,6 +168,15 @@ static int add_page(struct page_sender *s, const struct page_unit *unit,
     return 0;
 }
 
+/* The first unit decides where a batch goes: any page may take either way. */
+static void choose_channel(struct page_sender *s, const struct page_unit *unit)
+{
+    if (s->n_records > 0)
+        return;
+    s->to = s->args.urgent_fd && unit->turn == PAGE_TURN_URGENT ? &s->urgent
+                                                                : &s->main;
+}
+
 static void count_unit(struct page_sender *s, const struct page_unit *unit,
                        uint32_t n_data)
 {
@@ -166,21 +188,24 @@ static void count_unit(struct page_sender *s, const struct page_unit *unit,
         };
     s->n_turns[unit->turn] += unit->pages;
     s->n_data_units += n_data > 0;
+    s->n_units += unit->known;
 }
 
 int page_sender_add(struct page_sender *s, const struct page_unit *unit,
                     const char *idstr, struct error *err)
 {
-    struct ram_encoder encoder = s->encoder;
+    struct ram_encoder encoder;
     uint32_t n_records = s->n_records;
     uint32_t n_data = s->n_data;
     int rc = 0;
 
+    choose_channel(s, unit);
+    encoder = s->to->encoder;
     assert(s->n_records + unit->pages <= s->capacity);
     for (uint32_t i = 0; rc == 0 && i < unit->pages; i++)
         rc = add_page(s, unit, unit->first + i, idstr, err);
     if (rc < 0) {
-        s->encoder = encoder;
+        s->to->encoder = encoder;
         s->n_records = n_records;
         s->n_data = n_data;
         return rc;
@@ -195,6 +220,7 @@ void page_sender_add_brought(struct page_sender *s,
 {
     uint32_t n_data = s->n_data;
 
+    choose_channel(s, unit);
     assert(s->n_records + unit->pages <= s->capacity);
     for (uint32_t i = 0; i < unit->pages; i++)
         add_record(s, unit->first + i, idstr, contents[i]);
@@ -209,6 +235,15 @@ bool page_sender_full(const struct page_sender *s)
 bool page_sender_empty(const struct page_sender *s)
 {
     return s->n_records == 0;
+}
+
+/* The kernel calls a socket writable while three quarters of its buffer are
+ * free: more than a batch. */
+bool page_sender_has_room(const struct page_sender *s)
+{
+    struct pollfd polled = {.fd = s->main.fd, .events = POLLOUT};
+
+    return !s->args.urgent_fd || poll(&polled, 1, 0) != 0;
 }
 
 static void count_batch(struct page_sender *s)
@@ -227,8 +262,10 @@ static void count_batch(struct page_sender *s)
     s->stats.data_pages += s->n_data;
     s->stats.zero_pages += s->n_records - s->n_data;
     s->stats.data_units += s->n_data_units;
+    s->stats.units += s->n_units;
     memset(s->n_turns, 0, sizeof(s->n_turns));
-    s->n_records = s->n_data = s->n_data_units = s->n_asked = 0;
+    s->n_records = s->n_data = s->n_asked = 0;
+    s->n_data_units = s->n_units = 0;
 }
 
 int page_sender_flush(struct page_sender *s, struct error *err)
@@ -249,7 +286,7 @@ int page_sender_flush(struct page_sender *s, struct error *err)
                 .iov_len = PAGE_BYTES,
             };
     }
-    rc = write_vectors(s, s->iov, n, err);
+    rc = write_vectors(s, s->to->fd, s->iov, n, err);
     if (rc < 0)
         return rc;
     count_batch(s);

@@ -3,7 +3,8 @@
  *
  * Units are added, with their content, to a batch; flush() writes the batch
  * with as few system calls as it takes. Of each urgent unit the time from the
- * reading of the request to the writing of its page is counted. One thread.
+ * reading of the request to the writing of its page is counted. Urgent units go
+ * through a socket of their own, if there is one. One thread.
  */
 #ifndef FIRN_RESTORE_PAGE_SENDER_H
 #define FIRN_RESTORE_PAGE_SENDER_H
@@ -15,7 +16,8 @@
 #include "restore/page_source.h"
 
 struct page_sender_args {
-    int fd; /* borrowed */
+    int fd;        /* borrowed */
+    int urgent_fd; /* borrowed, for urgent units; 0: these use `fd` */
     const struct page_source *source;
     struct stopper *stop;
     uint32_t max_unit_pages; /* of any block */
@@ -28,6 +30,7 @@ struct page_sender_stats {
     uint64_t turns[PAGE_TURN__COUNT]; /* pages, in each turn */
     uint64_t zero_pages;              /* zero records */
     uint64_t data_units;              /* units with content, written */
+    uint64_t units; /* of known blocks, written, zero or not */
 };
 
 struct page_sender;
@@ -56,6 +59,10 @@ void page_sender_add_brought(struct page_sender *s,
 bool page_sender_full(const struct page_sender *s);
 /* No unit is in the batch. */
 bool page_sender_empty(const struct page_sender *s);
+/* Whether a batch of what nobody asks for can be written without a wait in
+ * which requests would have to wait too. Always true with one socket: there
+ * they cannot overtake. */
+bool page_sender_has_room(const struct page_sender *s);
 /* ERR_PEER when QEMU closed the socket. */
 int page_sender_flush(struct page_sender *s, struct error *err) NODISCARD;
 

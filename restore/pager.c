@@ -1,15 +1,19 @@
 /*
- * The pager process: `firn pager LINK SOCKET SNAPSHOT`, exec'd by the keeper.
+ * The pager process: `firn pager LINK SOCKET URGENT SNAPSHOT`, exec'd by the
+ * keeper.
  *
  * It owns nothing that another could not make again: a socket to QEMU, a
  * reader of the snapshot, a count. So it may die at any time; what QEMU has by
  * then it tells the next one. LINK is a descriptor on which the keeper writes
  * one line, the assignment, and reads our reports; SOCKET the connection to
- * QEMU; SNAPSHOT is there for those who look at the process list.
+ * QEMU, URGENT the second one, or "-"; SNAPSHOT is there for those who look at the process list.
  *
  *   keeper → pager  {"type":"feed","repository","snapshot","eager","resume",
  *                    "zeroed_block","prefetch","fill","max_bandwidth",
- *                    "settle_ms","head_start_ms","host_pages":{block: bytes}}
+ *                    "settle_ms","head_start_ms","preempt","blocktime",
+ *                    "host_pages":{block: bytes}}
+ *                   {"type":"qemu","figures"}  behind "resident", with
+ *                                              "blocktime"
  *   pager → keeper  {"type":"fed"}        all but pages (eager: all) is written
  *                   {"type":"loaded","read_bytes","image_bytes"}
  *                   {"type":"ahead"}      with a head start: the VM may go
@@ -46,11 +50,13 @@
 #define RUN_MIN_PAGES 8u
 
 #define ASSIGNMENT_LIMIT_NS (10 * NS_PER_SEC)
+#define FIGURES_LIMIT_NS    (15 * NS_PER_SEC)
 #define ALIVE_PAUSE_NS      (500 * NS_PER_MS)
 
 struct pager {
     struct link link;
-    int socket; /* closed by the process's end */
+    int socket; /* closed by the process's end, as is the next */
+    int urgent; /* 0: none */
     json_t *feed;
     struct repository *repository;
     struct snapshot_frames *frames;
@@ -224,6 +230,25 @@ static int make_plan(struct pager *p, struct error *err)
     return prefetch_plan_new(&args, &p->plan, err);
 }
 
+/* What QEMU itself has counted, when it was asked to: the keeper hears it only
+ * when all is over. */
+static void hear_qemu(struct pager *p, json_t *report)
+{
+    cleanup_json json_t *m = NULL;
+    struct error ignored = ERROR_INIT;
+    struct stopper never;
+
+    if (!json_path_bool(p->feed, "blocktime", false) ||
+        stopper_init(&never, &ignored) < 0)
+        return;
+    if (link_wait(&p->link, &never, clock_monotonic_ns() + FIGURES_LIMIT_NS, &m,
+                  &ignored) < 0)
+        log_debug("%s", ignored.message);
+    stopper_release(&never);
+    if (m && link_is(m, "qemu"))
+        json_object_set(report, "qemu", json_object_get(m, "figures"));
+}
+
 /* The report without its type, and when it was. */
 static char *figures_of(const json_t *report)
 {
@@ -237,14 +262,14 @@ static char *figures_of(const json_t *report)
 }
 
 /* What a pager saw that took over is only the end of a run. */
-static void store_hints(struct pager *p, const struct postcopy_result *r)
+static void store_hints(struct pager *p, const json_t *report)
 {
-    cleanup_json json_t *report = make_report(p, r);
-    cleanup_free char *figures = figures_of(report);
+    cleanup_free char *figures = NULL;
     struct error why = ERROR_INIT;
 
     if (json_path_bool(p->feed, "resume", false))
         return;
+    figures = figures_of(report);
     if (prefetch_plan_store(p->plan, p->repository,
                             json_path_str(p->feed, "snapshot", ""),
                             RUN_MIN_PAGES, figures, &why) < 0)
@@ -273,6 +298,7 @@ static int serve_lazily(struct pager *p, struct postcopy_result *ret,
     };
     struct postcopy_args args = {
         .fd = p->socket,
+        .urgent_fd = p->urgent,
         .source = &p->source,
         .blocks = &p->blocks,
         .config = snapshot_reader_config(p->facts),
@@ -302,11 +328,7 @@ static int feed_lazily(struct pager *p, struct postcopy_result *ret,
 
     if (rc < 0)
         return rc;
-    rc = serve_lazily(p, ret, err);
-    /* Without a fill a run ends when the VM does. */
-    if (rc == 0 || !json_path_bool(p->feed, "fill", true))
-        store_hints(p, ret);
-    return rc;
+    return serve_lazily(p, ret, err);
 }
 
 static int copy_blocks(struct pager *p, struct error *err)
@@ -332,6 +354,8 @@ static int copy_blocks(struct pager *p, struct error *err)
 static int serve_assignment(struct pager *p, struct error *err)
 {
     cleanup_free struct fault_stats *faults = NULL;
+    cleanup_json json_t *report = NULL;
+    bool eager = json_path_bool(p->feed, "eager", false);
     struct postcopy_result result = {0};
     int rc = snapshot_pages_init(&p->pages, p->frames, &p->source, err);
 
@@ -343,10 +367,15 @@ static int serve_assignment(struct pager *p, struct error *err)
     if (!faults)
         return fail_nomem(err);
     result.blocks = faults;
-    rc = json_path_bool(p->feed, "eager", false) ? feed_eagerly(p, &result, err)
-                                                 : feed_lazily(p, &result, err);
-    if (rc == 0)
-        tell(p, make_report(p, &result));
+    rc = eager ? feed_eagerly(p, &result, err) : feed_lazily(p, &result, err);
+    report = make_report(p, &result);
+    if (rc == 0) {
+        tell(p, json_incref(report));
+        hear_qemu(p, report);
+    }
+    /* Without a fill a run ends when the VM does. */
+    if (p->plan && (rc == 0 || !json_path_bool(p->feed, "fill", true)))
+        store_hints(p, report);
     return rc;
 }
 
@@ -408,7 +437,7 @@ int restore_pager_main(int argc, char **argv, struct error *err)
     signal(SIGHUP, SIG_IGN);
     signal(SIGTERM, SIG_DFL);
     prctl(PR_SET_NAME, "firn-pager");
-    if (argc < 3) {
+    if (argc < 4) {
         fail(err, ERR_USAGE,
              "the pager is started by firn restore, not by "
              "people");
@@ -421,6 +450,10 @@ int restore_pager_main(int argc, char **argv, struct error *err)
     }
     if (rc >= 0) {
         p.socket = rc;
+        rc = strcmp(argv[3], "-") == 0 ? 0 : number_of(argv[3], err);
+    }
+    if (rc >= 0) {
+        p.urgent = rc;
         rc = take_assignment(&p, err);
     }
     if (rc >= 0)

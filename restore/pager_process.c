@@ -21,12 +21,20 @@
 /* Asked later than this, the asker itself was held up. */
 #define LOOK_LIMIT_NS (3 * NS_PER_SEC)
 
-static _Noreturn void exec_pager(int link, int socket, const char *snapshot)
+static void pass_on(int fd, char ret_text[static 16])
+{
+    fcntl(fd, F_SETFD, 0);
+    snprintf(ret_text, 16, "%d", fd);
+}
+
+static _Noreturn void exec_pager(int link, const struct connection *c,
+                                 const char *snapshot)
 {
     char link_text[16];
-    char socket_text[16];
+    char main_text[16];
+    char urgent_text[16] = "-";
     const char *areas = log_debug_areas();
-    char *argv[8] = {(char *)"firn"};
+    char *argv[9] = {(char *)"firn"};
     size_t n = 1;
     sigset_t none;
 
@@ -36,26 +44,27 @@ static _Noreturn void exec_pager(int link, int socket, const char *snapshot)
     }
     argv[n++] = (char *)"pager";
     argv[n++] = link_text;
-    argv[n++] = socket_text;
+    argv[n++] = main_text;
+    argv[n++] = urgent_text;
     argv[n] = (char *)snapshot;
-    snprintf(link_text, sizeof(link_text), "%d", link);
-    snprintf(socket_text, sizeof(socket_text), "%d", socket);
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
     signal(SIGTERM, SIG_DFL);
     close_range(3, ~0u, CLOSE_RANGE_CLOEXEC);
-    fcntl(link, F_SETFD, 0);
-    fcntl(socket, F_SETFD, 0);
+    pass_on(link, link_text);
+    pass_on(c->main, main_text);
+    if (c->urgent >= 0)
+        pass_on(c->urgent, urgent_text);
     execv("/proc/self/exe", argv);
     _exit(127);
 }
 
-int pager_process_start(struct pager_process *p, int socket, const json_t *feed,
-                        struct error *err)
+int pager_process_start(struct pager_process *p, const struct connection *c,
+                        const json_t *feed, struct error *err)
 {
     cleanup_link struct link ours = LINK_INIT;
     cleanup_link struct link theirs = LINK_INIT;
-    cleanup_close int copy = fcntl(socket, F_DUPFD_CLOEXEC, 3);
+    cleanup_close int copy = fcntl(c->main, F_DUPFD_CLOEXEC, 3);
     int rc = link_pair(&ours, &theirs, err);
     pid_t pid;
 
@@ -68,7 +77,7 @@ int pager_process_start(struct pager_process *p, int socket, const json_t *feed,
         return rc;
     pid = fork();
     if (pid == 0)
-        exec_pager(theirs.fd, socket, json_path_str(feed, "snapshot", "?"));
+        exec_pager(theirs.fd, c, json_path_str(feed, "snapshot", "?"));
     if (pid < 0)
         return fail_errno(err, ERR_IO, "cannot start the pager");
     *p = (struct pager_process){

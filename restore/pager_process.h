@@ -10,6 +10,7 @@
 
 #include <sys/types.h>
 
+#include "restore/connection.h"
 #include "restore/link.h"
 
 struct pager_process {
@@ -23,10 +24,10 @@ struct pager_process {
 #define PAGER_PROCESS_INIT \
     ((struct pager_process){.link = LINK_INIT, .socket = -1})
 
-/* Starts a pager on `socket` (it gets a copy) with the assignment `feed`
+/* Starts a pager on connection `c` (it gets a copy) with the assignment `feed`
  * (pager.c says what is in it). */
-int pager_process_start(struct pager_process *p, int socket, const json_t *feed,
-                        struct error *err) NODISCARD;
+int pager_process_start(struct pager_process *p, const struct connection *c,
+                        const json_t *feed, struct error *err) NODISCARD;
 /* A report was read. */
 void pager_process_heard(struct pager_process *p, uint64_t now_ns);
 /* Whether it said nothing for `limit_ns`, though QEMU would take its pages. To

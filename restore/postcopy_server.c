@@ -143,6 +143,20 @@ static uint64_t earlier(uint64_t a, uint64_t b)
     return a && b ? MIN(a, b) : a | b;
 }
 
+static int wait_news_or_room(struct server *s, uint64_t until_ns,
+                             struct error *err)
+{
+    struct pollfd polled[] = {
+        {.fd = request_reader_fd(s->reader), .events = POLLIN},
+        {.fd = s->args->fd, .events = POLLOUT},
+    };
+    int n = poll(polled, ARRAY_LEN(polled), clock_poll_ms(until_ns));
+
+    if (n < 0 && errno != EINTR)
+        return fail_errno(err, ERR_IO, "poll failed");
+    return n == 0 ? ERR_TIMEOUT : 0;
+}
+
 /* Waits for news, until more may be sent, or until the deadline; now and then
  * there are none. */
 static int wait_news(struct server *s, struct error *err)
@@ -155,8 +169,10 @@ static int wait_news(struct server *s, struct error *err)
     until_ns = earlier(until_ns, page_feed_due_ns(s->feed));
     if (s->loaded && s->args->head_start_ns && !s->ahead_told)
         until_ns = earlier(until_ns, s->ahead_by_ns);
-    rc = stopper_wait(&s->stop, request_reader_fd(s->reader), POLLIN, until_ns,
-                      err);
+    rc = page_feed_waits_for_room(s->feed)
+             ? wait_news_or_room(s, until_ns, err)
+             : stopper_wait(&s->stop, request_reader_fd(s->reader), POLLIN,
+                            until_ns, err);
     if (rc == ERR_TIMEOUT &&
         (!s->deadline_ns || clock_monotonic_ns() < s->deadline_ns))
         return 0;
@@ -356,6 +372,14 @@ static void on_ready(void *arg)
     request_reader_wake(s->reader);
 }
 
+static void shorten_buffer(int fd)
+{
+    int size = SEND_BUFFER_BYTES;
+
+    if (setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof(size)) < 0)
+        log_debug("SO_SNDBUF stays as it is: errno %d", errno);
+}
+
 static int set_up(struct server *s, struct error *err)
 {
     struct page_feed_args args = {
@@ -364,15 +388,15 @@ static int set_up(struct server *s, struct error *err)
         .ready = on_ready,
         .arg = s,
     };
-    int size = SEND_BUFFER_BYTES;
     int rc = stopper_init(&s->stop, err);
 
     if (rc == 0)
         rc = page_feed_new(&args, &s->feed, err);
     if (rc < 0)
         return rc;
-    if (setsockopt(s->args->fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof(size)) < 0)
-        log_debug("SO_SNDBUF stays as it is: errno %d", errno);
+    /* With a second socket nothing waits behind what is in the first. */
+    if (!s->args->urgent_fd)
+        shorten_buffer(s->args->fd);
     return request_reader_start(s->args->fd, &s->reader, err);
 }
 

@@ -1,7 +1,8 @@
 /*
  * postcopy_server.h - the source's side of a postcopy migration, whole.
  *
- * Over a connected socket on which a QEMU with `postcopy-ram` waits: the
+ * Over a connected socket on which a QEMU with `postcopy-ram` waits (and a
+ * second one, with `postcopy-preempt`, for pages that are asked for): the
  * prologue (header to package), then pages until all have gone, then the end.
  * Runs in the calling thread, which is the only one that writes, and in two of
  * its own: one reads the return path (request_reader), one the snapshot ahead
@@ -43,7 +44,8 @@ struct snapshot_frames;
 struct prefetch_plan;
 
 struct postcopy_args {
-    int fd; /* borrowed */
+    int fd;        /* borrowed */
+    int urgent_fd; /* the second connection, borrowed; 0: none */
     const struct page_source *source;
     /* Of the snapshot, but host_page_bytes is the destination's. */
     const struct ramblock_list *blocks;

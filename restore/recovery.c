@@ -20,6 +20,12 @@
 #include "core/base/log.h"
 
 #define HANDSHAKE_LIMIT_NS (10 * NS_PER_SEC)
+/* The monitor's thread accepts one connection in each turn of its loop, and
+ * answers in the same; the first turn may have begun before we connected. */
+#define ACCEPT_TURNS 3
+/* While the main loop waits for a page it takes no descriptors, and the next
+ * pager may be needed. */
+#define RESTOCK_LIMIT_MS 500
 
 void recovery_init(struct recovery *r)
 {
@@ -60,7 +66,7 @@ static void drop_primed(struct recovery *r)
 }
 
 static int use_spare(struct recovery *r, int index, const char *name,
-                     int *ret_socket, struct error *err)
+                     struct connection *ret, struct error *err)
 {
     char uri[SPARES_NAME_LEN + 3];
     int rc = 0;
@@ -74,7 +80,7 @@ static int use_spare(struct recovery *r, int index, const char *name,
     if (rc == 0)
         rc = tell_qemu(r, uri, err);
     if (rc == 0) {
-        *ret_socket = spares_take(&r->spares, index);
+        ret->main = spares_take(&r->spares, index);
         r->primed = -1;
     } else if (rc != ERR_UNSUPPORTED ||
                strstr(qmp_error_desc(r->qmp), "has not been found")) {
@@ -83,12 +89,23 @@ static int use_spare(struct recovery *r, int index, const char *name,
     return rc;
 }
 
-static int use_socket(const struct recovery *r, int *ret_socket,
+/* Both sockets are QEMU's. The question is harmless; that it is answered out
+ * of band counts. */
+static int await_accepted(const struct recovery *r, struct error *err)
+{
+    int rc = 0;
+
+    for (unsigned i = 0; rc == 0 && i < ACCEPT_TURNS; i++)
+        rc = qmp_execute_oob(r->qmp, "query-yank", NULL, NULL, err);
+    return rc;
+}
+
+static int use_socket(const struct recovery *r, struct connection *ret,
                       struct error *err)
 {
     cleanup_free char *path = NULL;
     cleanup_buf struct buf uri = BUF_INIT;
-    cleanup_close int socket = -1;
+    cleanup_connection struct connection c = CONNECTION_NONE;
     int rc =
         runtime_folder_name(r->folder, r->snapshot, "recover.sock", &path, err);
 
@@ -97,25 +114,28 @@ static int use_socket(const struct recovery *r, int *ret_socket,
     if (rc == 0)
         rc = tell_qemu(r, buf_str(&uri), err);
     if (rc == 0)
-        rc = channel_connect(path, &socket, err);
+        rc = connection_open(path, r->preempt, &c, err);
+    if (rc == 0 && r->preempt)
+        rc = await_accepted(r, err);
     if (rc == 0)
-        rc = write_handshake(r, socket, err);
+        rc = write_handshake(r, c.main, err);
     if (path)
         unlink(path);
     if (rc == 0)
-        *ret_socket = steal_fd(&socket);
+        *ret = connection_steal(&c);
     return rc;
 }
 
-int recovery_connect(struct recovery *r, int *ret_socket, struct error *err)
+int recovery_connect(struct recovery *r, struct connection *ret,
+                     struct error *err)
 {
     char name[SPARES_NAME_LEN];
     int index = spares_find(&r->spares, name);
 
     if (index >= 0)
-        return use_spare(r, index, name, ret_socket, err);
+        return use_spare(r, index, name, ret, err);
     log_debug("no spare connection is left");
-    return use_socket(r, ret_socket, err);
+    return use_socket(r, ret, err);
 }
 
 int recovery_pause(struct recovery *r, struct error *err)
@@ -125,7 +145,17 @@ int recovery_pause(struct recovery *r, struct error *err)
 
 int recovery_restock(struct recovery *r, struct error *err)
 {
-    return spares_deposit(&r->spares, r->qmp, err);
+    unsigned before;
+    int rc;
+
+    if (r->preempt)
+        return 0;
+    if (qmp_session_owed(r->qmp) > 0)
+        return fail(err, ERR_PEER, "QEMU's main loop does not answer");
+    before = qmp_session_set_timeout(r->qmp, RESTOCK_LIMIT_MS);
+    rc = spares_deposit(&r->spares, r->qmp, err);
+    qmp_session_set_timeout(r->qmp, before);
+    return rc;
 }
 
 void recovery_release(struct recovery *r)

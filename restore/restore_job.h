@@ -48,6 +48,8 @@ struct restore_args {
     bool resume;
     bool prefetch;          /* bring what earlier restores asked for first */
     bool fill;              /* bring what nobody asks for */
+    bool preempt;           /* what is asked for has a socket of its own */
+    bool blocktime;         /* QEMU counts too how long vCPUs wait */
     uint64_t max_bandwidth; /* bytes a second of what nobody asks for; 0: any */
     uint64_t settle_ms;     /* all is there so long after `running`; 0: any */
     /* Hints come first, so long at most; 0: none; RESTORE_HEAD_START_AUTO. */

@@ -107,7 +107,8 @@ static void forget_damage(struct feeding *f)
     f->pager_error = ERROR_INIT;
 }
 
-static int start_next(struct feeding *f, int socket, struct error *err)
+static int start_next(struct feeding *f, const struct connection *c,
+                      struct error *err)
 {
     int rc;
 
@@ -115,7 +116,7 @@ static int start_next(struct feeding *f, int socket, struct error *err)
     forget_damage(f);
     f->postcopy_paused = false;
     f->connect_trouble_told = false;
-    rc = pager_process_start(&f->pager, socket, f->args->feed, err);
+    rc = pager_process_start(&f->pager, c, f->args->feed, err);
     if (rc < 0)
         return rc;
     f->pager_gone = false;
@@ -174,7 +175,7 @@ static bool is_hopeless(const struct feeding *f, struct error *why)
 
 int feeding_pager_lost_late(struct feeding *f, struct error *err)
 {
-    cleanup_close int socket = -1;
+    cleanup_connection struct connection c = CONNECTION_NONE;
     struct error why = ERROR_INIT;
     int rc;
 
@@ -186,9 +187,9 @@ int feeding_pager_lost_late(struct feeding *f, struct error *err)
     }
     if (clock_monotonic_ns() < feeding_attempt_ns(f))
         return 0;
-    rc = recovery_connect(f->args->recovery, &socket, &why);
+    rc = recovery_connect(f->args->recovery, &c, &why);
     if (rc == 0)
-        return start_next(f, socket, err);
+        return start_next(f, &c, err);
     if (rc != ERR_UNSUPPORTED && rc != ERR_PEER && rc != ERR_TIMEOUT)
         return error_copy(err, &why);
     not_yet(f, &why);

@@ -92,6 +92,7 @@ static int take_over(struct keeper *k, struct owed_vm *vm, bool *ret_ran,
         json_incref((json_t *)json_path(vm->state, "feed"));
     int rc = lease_add_process(k->lease, k->target.pid, err);
 
+    k->recovery.preempt = json_path_bool(assignment, "preempt", false);
     if (rc == 0)
         rc = keeper_stock_up(k, err);
     if (rc == 0)
@@ -118,7 +119,8 @@ static int acknowledge_end(struct keeper *k, const struct owed_vm *vm,
         rc = qmp_execute(k->target.qmp, "cont", NULL, NULL, err);
     if (rc < 0)
         return rc;
-    return target_set_capabilities(&k->target, false, err);
+    return target_set_capabilities(&k->target,
+                                   &(struct target_capabilities){0}, err);
 }
 
 int keeper_succeed(struct keeper *k, bool *ret_ran, struct error *err)

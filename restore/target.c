@@ -23,6 +23,8 @@
 #define LOG_AREA "target"
 #include "core/base/log.h"
 
+#define PREEMPT_QEMU_MAJOR 10
+
 #define START_LIMIT_NS (30 * NS_PER_SEC)
 #define START_PAUSE_NS (1 * NS_PER_MS) /* QEMU needs 30 ms to its monitor */
 #define QUIT_LIMIT_NS  (2 * NS_PER_SEC)
@@ -148,13 +150,16 @@ int target_adopt(struct target *t, const char *qmp_path, pid_t pid,
 
 /* Capabilities. */
 
-/* `as_found`: it only counts, for whoever asked QEMU for it. */
-static bool wanted_state(const char *capability, bool postcopy, bool as_found)
+/* blocktime only counts, for whoever asked QEMU for it. */
+static bool wanted_state(const struct target_capabilities *wanted,
+                         const char *capability, bool as_found)
 {
     if (strcmp(capability, "postcopy-ram") == 0)
-        return postcopy;
+        return wanted->postcopy;
+    if (strcmp(capability, "postcopy-preempt") == 0)
+        return wanted->preempt;
     if (strcmp(capability, "postcopy-blocktime") == 0)
-        return as_found;
+        return as_found || wanted->blocktime;
     return strcmp(capability, "events") == 0;
 }
 
@@ -174,7 +179,9 @@ static int postcopy_refused(struct target *t, struct error *err)
                       "/dev/userfaultfd for its user; or restore with --eager");
 }
 
-int target_set_capabilities(struct target *t, bool postcopy, struct error *err)
+int target_set_capabilities(struct target *t,
+                            const struct target_capabilities *wanted,
+                            struct error *err)
 {
     cleanup_json json_t *known = NULL;
     cleanup_json json_t *states = json_array();
@@ -192,12 +199,33 @@ int target_set_capabilities(struct target *t, bool postcopy, struct error *err)
         json_array_append_new(
             states,
             json_pack("{s:s, s:b}", "capability", name, "state",
-                      (int)wanted_state(name, postcopy,
+                      (int)wanted_state(wanted, name,
                                         json_path_bool(item, "state", false))));
     }
     rc = qmp_execute(t->qmp, "migrate-set-capabilities",
                      json_pack("{s:O}", "capabilities", states), NULL, err);
-    return rc == ERR_UNSUPPORTED && postcopy ? postcopy_refused(t, err) : rc;
+    return rc == ERR_UNSUPPORTED && wanted->postcopy ? postcopy_refused(t, err)
+                                                     : rc;
+}
+
+/*
+ * QEMU 7.2 dies of a recovery that breaks between the two connections, and
+ * before 9.1 the devices are loaded, and may wait for a page, although nobody
+ * has accepted the connection it comes through. QMP tells neither.
+ */
+int target_check_preempt(struct target *t, struct error *err)
+{
+    int major = 0;
+    int minor = 0;
+    int micro = 0;
+
+    qmp_session_version(t->qmp, &major, &minor, &micro);
+    if (major >= PREEMPT_QEMU_MAJOR)
+        return 0;
+    fail(err, ERR_UNSUPPORTED,
+         "--preempt needs QEMU %d; in QEMU %d.%d.%d a VM may be lost by it",
+         PREEMPT_QEMU_MAJOR, major, minor, micro);
+    return error_hint(err, "restore without --preempt");
 }
 
 /* Backends. */
@@ -253,8 +281,8 @@ int target_check_backends(struct target *t, const json_t *facts,
     return 0;
 }
 
-int target_connect(struct target *t, const char *path, int *ret_fd,
-                   struct error *err)
+int target_connect(struct target *t, const char *path, bool preempt,
+                   struct connection *ret, struct error *err)
 {
     cleanup_buf struct buf uri = BUF_INIT;
     int rc = buf_printf(&uri, err, "unix:%s", path);
@@ -264,7 +292,7 @@ int target_connect(struct target *t, const char *path, int *ret_fd,
                          json_pack("{s:s}", "uri", buf_str(&uri)), NULL, err);
     if (rc < 0)
         return rc;
-    rc = channel_connect(path, ret_fd, err);
+    rc = connection_open(path, preempt, ret, err);
     /* Nobody else is to find it; QEMU does not mind. */
     unlink(path);
     return rc;
@@ -278,6 +306,26 @@ int target_migration_state(struct target *t, char **ret, struct error *err)
     if (rc < 0)
         return rc;
     *ret = strdup(json_path_str(answer, "status", ""));
+    return *ret ? 0 : fail_nomem(err);
+}
+
+int target_postcopy_figures(struct target *t, json_t **ret, struct error *err)
+{
+    static const char prefix[] = "postcopy-";
+    cleanup_json json_t *answer = NULL;
+    cleanup_json json_t *figures = json_object();
+    const char *name;
+    json_t *value;
+    int rc = qmp_execute(t->qmp, "query-migrate", NULL, &answer, err);
+
+    if (rc < 0)
+        return rc;
+    json_object_foreach(answer, name, value)
+    {
+        if (strncmp(name, prefix, sizeof(prefix) - 1) == 0)
+            json_object_set(figures, name, value);
+    }
+    *ret = steal_ptr(&figures);
     return *ret ? 0 : fail_nomem(err);
 }
 

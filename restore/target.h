@@ -12,6 +12,7 @@
 #include "core/base/json.h"
 #include "core/base/stopper.h"
 #include "core/qmp/qmp_session.h"
+#include "restore/connection.h"
 #include "restore/qemu_process.h"
 
 struct target {
@@ -45,18 +46,26 @@ int target_attach(struct target *t, const char *qmp_path,
 int target_adopt(struct target *t, const char *qmp_path, pid_t pid,
                  struct error *err) NODISCARD;
 
-/* All capabilities in one call: postcopy-ram as asked, events on,
- * postcopy-blocktime as it was, everything else off. ERR_UNSUPPORTED with what
- * would help, when QEMU cannot. */
-int target_set_capabilities(struct target *t, bool postcopy,
+struct target_capabilities {
+    bool postcopy;  /* postcopy-ram */
+    bool preempt;   /* postcopy-preempt, for which target_check_preempt() */
+    bool blocktime; /* postcopy-blocktime; false: as it was */
+};
+
+/* All in one call: as asked, events on, everything else off. ERR_UNSUPPORTED
+ * with what would help, when QEMU cannot. */
+int target_set_capabilities(struct target *t,
+                            const struct target_capabilities *wanted,
                             struct error *err) NODISCARD;
+/* Whether a second connection is safe with this QEMU: ERR_UNSUPPORTED. */
+int target_check_preempt(struct target *t, struct error *err) NODISCARD;
 /* Memory behind which lazy restore cannot work, by the facts of this QEMU:
  * ERR_UNSUPPORTED with the reason. */
 int target_check_backends(struct target *t, const json_t *facts,
                           struct error *err) NODISCARD;
 /* migrate-incoming at `path` (which must be free), connected. */
-int target_connect(struct target *t, const char *path, int *ret_fd,
-                   struct error *err) NODISCARD;
+int target_connect(struct target *t, const char *path, bool preempt,
+                   struct connection *ret, struct error *err) NODISCARD;
 
 /* "running", "paused", "inmigrate", ...; the caller frees. */
 int target_run_state(struct target *t, char **ret, struct error *err) NODISCARD;
@@ -64,6 +73,12 @@ int target_run_state(struct target *t, char **ret, struct error *err) NODISCARD;
  * none); the caller frees. */
 int target_migration_state(struct target *t, char **ret,
                            struct error *err) NODISCARD;
+
+/* What QEMU itself counted of a restore that is completed: the members of
+ * query-migrate that begin with "postcopy-", by QEMU's names. An empty object
+ * when it was not asked to count. */
+int target_postcopy_figures(struct target *t, json_t **ret,
+                            struct error *err) NODISCARD;
 
 /* Waits up to `limit_ns` for the end of a QEMU of ours; true if it ended. */
 bool target_wait_end(struct target *t, uint64_t limit_ns);

@@ -40,6 +40,7 @@ struct qmp_session {
     bool has_oob;
     bool broken; /* out of step, or closed */
     int64_t last_id;
+    unsigned n_owed; /* answers that were given up, and not dropped yet */
     struct qmp_reader reader;
     json_t *events; /* array, oldest first */
     char error_desc[512];
@@ -232,6 +233,7 @@ static int take_message(struct qmp_session *s, const struct qmp_command *c,
         return out_of_step(s, "a second greeting", err);
     if (m->id != QMP_NO_ID && m->id < c->id) {
         log_debug("the late answer %" PRId64 " is dropped", m->id);
+        s->n_owed -= s->n_owed > 0;
         return 0;
     }
     if (m->id != c->id)
@@ -254,6 +256,7 @@ static int await_answer(struct qmp_session *s, const struct qmp_command *c,
         struct qmp_message m;
 
         rc = next_message(s, deadline_ns, &m, err);
+        s->n_owed += timed_out(s, rc);
         if (timed_out(s, rc))
             return fail(err, ERR_PEER, "QEMU did not answer '%s' within %g s",
                         c->name, (double)s->timeout_ns / (double)NS_PER_SEC);
@@ -470,6 +473,19 @@ void qmp_session_set_stopper(struct qmp_session *s, struct stopper *stop)
     s->stop = stop;
 }
 
+unsigned qmp_session_set_timeout(struct qmp_session *s, unsigned ms)
+{
+    unsigned before = (unsigned)(s->timeout_ns / NS_PER_MS);
+
+    s->timeout_ns = ms * NS_PER_MS;
+    return before;
+}
+
+unsigned qmp_session_owed(const struct qmp_session *s)
+{
+    return s->n_owed;
+}
+
 /* Events. */
 
 static bool pop_event(struct qmp_session *s, json_t **ret)
@@ -504,6 +520,7 @@ static int sort_messages(struct qmp_session *s, struct error *err)
         json_decref(m.body);
         if (m.id == QMP_NO_ID || m.id > s->last_id)
             return out_of_step(s, "an answer to no command of ours", err);
+        s->n_owed -= s->n_owed > 0;
     }
 }
 

@@ -46,6 +46,13 @@ bool qmp_session_has_oob(const struct qmp_session *s);
 /* Waits end by `stop` from here on: what must be put right after the first
  * stopper was pulled needs one that was not. */
 void qmp_session_set_stopper(struct qmp_session *s, struct stopper *stop);
+/* Each answer may take so long from here on; returns what it was. An answer that
+ * comes later is dropped. */
+unsigned qmp_session_set_timeout(struct qmp_session *s, unsigned ms);
+/* Answers that did not come in time, nor until now. QEMU keeps seven commands
+ * that wait for its main loop; behind the eighth it reads no more, not even
+ * what is out of band. */
+unsigned qmp_session_owed(const struct qmp_session *s);
 
 /* Executes; `args` (a reference that is taken over; may be NULL) and *ret (the
  * "return" value, owned by the caller; may be NULL). */

@@ -182,7 +182,10 @@ def break_sockets(pid):
     pidfd = os.pidfd_open(pid)
     broken = 0
     for name in os.listdir(f"/proc/{pid}/fd"):
-        if not os.readlink(f"/proc/{pid}/fd/{name}").startswith("socket:"):
+        try:
+            if not os.readlink(f"/proc/{pid}/fd/{name}").startswith("socket:"):
+                continue
+        except FileNotFoundError:  # It ended of the first one.
             continue
         # The link to the keeper is the first of the two arguments.
         if name == lab._cmdline(str(pid))[2].decode():

@@ -82,11 +82,11 @@ def test_a_socket_that_breaks_brings_a_new_pager():
         end_well(taken, run)
 
 
-def kill_pagers(version, times, longest):
+def kill_pagers(version, times, longest, *args):
     """Kills within `longest` seconds after each pager began: its handshake is
     among what they hit. More kills than there are spare connections."""
     taken = shared(version)
-    run = begin(taken)
+    run = begin(taken, *args)
     killed = set()
     for _ in range(times):
         pid = taken.wait_process("pager", killed)

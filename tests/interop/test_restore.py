@@ -479,6 +479,36 @@ def pager_killed(version, times):
     return len(killed)
 
 
+def qemu_counts_too(version):
+    """Its figures beside ours, in the events and in `show`."""
+    taken = shared(version)
+    told = taken.restore("--blocktime", "--head-start", "0")["resident"]
+    with taken.back() as guest:
+        taken.expect_good(guest)
+        asked = guest.qmp("query-migrate")
+    qemu = told["qemu"]
+    assert qemu == {k: v for k, v in asked.items()
+                    if k.startswith("postcopy-")}, (qemu, asked)
+    assert len(qemu["postcopy-vcpu-blocktime"]) == 1, qemu
+    # One vCPU: it waited, and all vCPUs did so together.
+    waited = qemu["postcopy-vcpu-blocktime"][0]
+    assert 0 < qemu["postcopy-blocktime"] <= waited, qemu
+    show = ("--repo", taken.repo, "show", taken.id)
+    kept = lab.firn_json("--json", *show)[0]["last_restore"]
+    assert kept["qemu"] == qemu, kept
+    line = lab.firn(*show).stdout
+    assert f"QEMU counted: all vCPUs waited {qemu['postcopy-blocktime']} ms" \
+        in line, line
+
+
+def test_qemu_counts_too_when_it_is_asked_to():
+    for version in ("7.2", "10.0"):
+        qemu_counts_too(version)
+    taken = shared()
+    assert "qemu" not in taken.restore()["resident"]
+    taken.back().__enter__().kill()
+
+
 def test_a_pager_killed_is_replaced_on_10_0():
     pager_killed("10.0", 1)
 

@@ -292,6 +292,67 @@ static void a_page_asked_for_twice_is_sent_once(void **state)
     assert_int_equal(f->result.faults, 1);
 }
 
+/* A second socket: only records, with a "block named last" of its own. */
+static void with_two_sockets_requests_use_the_second(void **state)
+{
+    struct fixture *f = *state;
+    struct fake_destination urgent = {.in_section = true};
+    struct timeval limit = {.tv_sec = 10};
+    int fds[2];
+
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, fds), 0);
+    setsockopt(fds[1], SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
+    f->args.urgent_fd = fds[0];
+    urgent.fd = fds[1];
+    start(f);
+    fake_read_prologue(&f->d);
+    fake_pong(&f->d, 1);
+    fake_ask(&f->d, "rom", 5, 1);
+    fake_await_page(&urgent, "rom", 5);
+    fake_pong(&f->d, 3);
+    while (fake_read_page(&f->d))
+        continue;
+    assert_true(f->d.ended);
+    fake_shut(&f->d, 0);
+
+    assert_int_equal(finish(f), 0);
+    assert_int_equal(f->result.faults, 1);
+    assert_int_equal(urgent.n_placed, 1);
+    assert_null(fake_find(&f->d, "rom", 5));
+    /* Zero pages too: at the end QEMU waits for all that it has asked for. */
+    assert_int_equal(fake_count(&f->d, "pc.ram"), 40);
+    assert_int_equal(fake_count(&f->d, "rom"), 5);
+    assert_true(fake_find(&f->d, "pc.ram", 4)->zero);
+    assert_content(f, "pc.ram", 0, 39);
+    close(fds[0]);
+    fake_release(&urgent);
+}
+
+/* What fills the first socket does not keep a request waiting. */
+static void with_two_sockets_a_full_one_is_no_wait(void **state)
+{
+    struct fixture *f = *state;
+    struct fake_destination urgent = {.in_section = true};
+    struct timeval limit = {.tv_sec = 10};
+    int size = 64 << 10; /* one batch and a half */
+    int fds[2];
+
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, fds), 0);
+    f->args.urgent_fd = fds[0];
+    urgent.fd = fds[1];
+    setsockopt(f->fds[0], SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
+    setsockopt(fds[1], SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
+    load(f);
+    /* Nobody reads the first one any more. */
+    fake_await_page(&f->d, "pc.ram", 1);
+    fake_ask(&f->d, "vga.vram", 700, 1);
+    fake_await_page(&urgent, "vga.vram", 700);
+    close(fds[0]);
+    fake_release(&urgent);
+    shutdown(f->fds[0], SHUT_RDWR);
+    finish(f);
+}
+
 static void a_block_unknown_to_the_snapshot_is_zero(void **state)
 {
     struct fixture *f = *state;
@@ -636,6 +697,8 @@ int main(void)
         T(before_the_devices_are_loaded_only_requests_are_served),
         T(neighbours_follow_the_page_asked_for),
         T(a_page_asked_for_twice_is_sent_once),
+        T(with_two_sockets_requests_use_the_second),
+        T(with_two_sockets_a_full_one_is_no_wait),
         T(a_block_unknown_to_the_snapshot_is_zero),
         T(huge_host_pages_come_whole),
         T(a_damaged_page_is_never_sent_and_all_others_are),

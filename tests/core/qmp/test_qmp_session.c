@@ -345,10 +345,40 @@ static void a_late_answer_is_not_taken_for_the_next_one(void **state)
     assert_int_equal(open_session(f, 200), 0);
     assert_failed(f, qmp_execute(f->session, "query-a", NULL, NULL, &f->err),
                   ERR_PEER, "did not answer 'query-a'");
+    assert_int_equal(qmp_session_owed(f->session), 1);
     assert_int_equal(qmp_execute(f->session, "query-b", NULL, &value, &f->err),
                      0);
 
     assert_int_equal(json_integer_value(value), 2);
+    assert_int_equal(qmp_session_owed(f->session), 0);
+    finish(f);
+}
+
+static void a_late_answer_is_dropped_among_events_too(void **state)
+{
+    static const struct fake_step steps[] = {
+        OPENING,
+        {FAKE_EXPECT, "query-a"},
+        {FAKE_EXPECT, "query-b"},
+        {FAKE_SEND, "{\"return\": 1, \"id\": 2}"},
+        {FAKE_SEND, "{\"event\": \"RESUME\"}"},
+        {FAKE_HOLD, NULL},
+    };
+    struct fixture *f = *state;
+    cleanup_json json_t *event = NULL;
+
+    START(f, steps);
+    assert_int_equal(open_session(f, LONG_MS), 0);
+    assert_int_equal(qmp_session_set_timeout(f->session, 50), LONG_MS);
+    assert_failed(f, qmp_execute(f->session, "query-a", NULL, NULL, &f->err),
+                  ERR_PEER, "within 0.05 s");
+    assert_failed(f, qmp_execute(f->session, "query-b", NULL, NULL, &f->err),
+                  ERR_PEER, "did not answer");
+    assert_int_equal(qmp_session_wait_event(
+                         f->session, clock_monotonic_ns() + 10 * NS_PER_SEC,
+                         &event, &f->err),
+                     0);
+    assert_int_equal(qmp_session_owed(f->session), 1);
     finish(f);
 }
 
@@ -516,6 +546,7 @@ int main(void)
         TEST(an_event_without_a_clock_has_no_time),
         TEST(a_refusal_has_qemus_own_words),
         TEST(a_late_answer_is_not_taken_for_the_next_one),
+        TEST(a_late_answer_is_dropped_among_events_too),
         TEST(an_answer_to_no_command_ends_the_session),
         TEST(an_answer_without_id_ends_the_session),
         TEST(qemu_may_end_while_it_is_asked),
