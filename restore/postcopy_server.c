@@ -44,7 +44,9 @@
 
 /* What waits in the socket delays the answer to a request: 64 KiB is some
  * 50 µs of placing pages, and still keeps QEMU busy between our writes. */
+#ifndef SEND_BUFFER_BYTES /* bench/restore --sockets compares others */
 #define SEND_BUFFER_BYTES (64 * 1024)
+#endif
 
 struct server {
     const struct postcopy_args *args;

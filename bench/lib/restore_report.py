@@ -124,6 +124,25 @@ def _tell_faults(found):
         f"\np99 as the guest sees it, to postcopy: {p99:.2f}"])
 
 
+def _tell_sockets(found):
+    def of(what, name):
+        return [r.get(name, r.get("firn", {}).get(name))
+                for r in found["sockets"] if r["what"] == what]
+
+    names = [("responsive_s", "responsive s"),
+             ("resident_s", "resident s"),
+             ("touch_faults", "touches that waited"),
+             ("touch_p50_us", "p50 us"), ("touch_p99_us", "p99 us"),
+             ("faults", "firn: faults"), ("fault_p50_us", "firn: p50 us"),
+             ("fault_p99_us", "firn: p99 us")]
+    ways = list(dict.fromkeys(r["what"] for r in found["sockets"]))
+    return "\n".join([
+        "### Pages touched while others are filled in, 1 GiB\n",
+        markdown([""] + [n for _, n in names],
+                 [[way] + [cell(of(way, n)) for n, _ in names]
+                  for way in sorted(ways)])])
+
+
 def _tell_big(found):
     def of(size, name):
         return [r.get(name, r.get("firn", {}).get(name))
@@ -149,6 +168,7 @@ def _tell_big(found):
 def tell(found, say, write_docs):
     for key, mark, make in (("rows", "restore", _tell_rows),
                             ("faults", "restore-faults", _tell_faults),
+                            ("sockets", "restore-sockets", _tell_sockets),
                             ("big", "restore-big", _tell_big)):
         if key in found:
             text = make(found)

@@ -51,8 +51,8 @@ def firn_pids():
 class FirnRestore:
     """A `firn restore` at work. peak_mib: its largest process."""
 
-    def __init__(self, repo, options=(), qemu=()):
-        command = [lab.firn_path(), "--repo", repo, "--json", "restore",
+    def __init__(self, repo, options=(), qemu=(), program=None):
+        command = [program or lab.firn_path(), "--repo", repo, "--json", "restore",
                    "latest", *options]
         self.begin = time.monotonic()
         self.process = subprocess.Popen(

@@ -4,13 +4,15 @@
     bench_restore.py [--sizes 1,2,4] [--cache cold,warm] [--runs 5]
                      [--peers firn,firn-hints,…] [--json FILE] [--write-docs]
     bench_restore.py --faults [--runs 5]
+    bench_restore.py --sockets [--runs 5] [--also "WHAT=PROGRAM OPTION…"]…
     bench_restore.py --big [--runs 5]
     bench_restore.py --from FILE [--write-docs]
 
 Makes one image of each kind of a guest of each size and has all peers bring it
 back in turn; prints medians (least-greatest) and what the figures must show.
 --faults: what a page costs that the guest touches, beside a postcopy migration
-from a live QEMU. --big: 32 GiB of which 1 GiB is written, beside 2 GiB with the
+from a live QEMU. --sockets: the same with one socket and with two, and with
+other builds of firn (-DSEND_BUFFER_BYTES=…), in turn. --big: 32 GiB of which 1 GiB is written, beside 2 GiB with the
 same program. Peers: see --help."""
 import argparse
 import os
@@ -213,6 +215,40 @@ def faults(runs):
     return {"faults": rows}
 
 
+def sockets(runs, also):
+    """Pages touched while all others are filled in, one way and another."""
+    firn = lab.firn_path()
+    ways = {"one socket": (firn,), "two sockets": (firn, "--preempt")}
+    for word in also:
+        what, _, command = word.partition("=")
+        ways[what] = tuple(command.split())
+    where = folder("/dev/shm")
+    vm = Vm(1024)
+    vm.boot()
+    new_repository(where)
+    lab.firn("--repo", f"{where}/repo", "snapshot", "--qmp", vm.qmp_path)
+    vm.kill()
+    rows = []
+    order = random.Random(1)
+    try:
+        for run in range(runs):
+            for what in order.sample(list(ways), len(ways)):
+                for name in measure.files_below(f"{where}/repo/hints"):
+                    os.unlink(name)
+                program, *options = ways[what]
+                restore = FirnRestore(f"{where}/repo", options,
+                                      program=program)
+                row = answers(vm, restore.begin, restore.wait)
+                row.update(firn_figures(restore), what=what, run=run)
+                say(str(row))
+                rows.append(row)
+                vm.connect()
+                vm.kill()
+    finally:
+        vm.close()
+    return {"sockets": rows}
+
+
 def big(runs):
     """The same program in 2 GiB and in 32."""
     rows = []
@@ -248,6 +284,8 @@ def parse():
     p.add_argument("--peers", default=PEERS.replace(" ", ","))
     p.add_argument("--disk", default="/var/tmp", help="where the images go")
     p.add_argument("--faults", action="store_true")
+    p.add_argument("--sockets", action="store_true")
+    p.add_argument("--also", action="append", default=[])
     p.add_argument("--big", action="store_true")
     figures.add_options(p)
     args = p.parse_args()
@@ -264,6 +302,8 @@ def parse():
 def measured(args):
     if args.faults:
         return faults(args.runs)
+    if args.sockets:
+        return sockets(args.runs, args.also)
     return big(args.runs) if args.big else Bench(args).run()
 
 
