@@ -195,18 +195,31 @@ static int place_batch(struct snapshot_writer *w, struct snapshot_lane *l,
     return rc;
 }
 
+/* How many pages from `i` on go to the same pack, one behind the other. */
+static uint32_t run_length(const struct page_batch *batch,
+                           const struct batch_plan *plan, uint32_t i)
+{
+    uint32_t n = 0;
+
+    while (i + n < batch->n && plan->store[i + n] &&
+           plan->again[i + n] == plan->again[i])
+        n++;
+    return n;
+}
+
 static int store_batch(struct snapshot_lane *l, const struct page_batch *batch,
                        const struct batch_plan *plan, struct error *err)
 {
-    uint32_t item;
+    uint32_t n;
     int rc = 0;
 
-    for (uint32_t i = 0; rc == 0 && i < batch->n; i++) {
+    for (uint32_t i = 0; rc == 0 && i < batch->n; i += MAX(n, 1u)) {
         enum lane_pack which = plan->again[i] ? PACK_AGAIN : PACK_FIRST;
 
-        if (plan->store[i])
-            rc = pack_writer_add_page(l->open[which].writer, page_at(batch, i),
-                                      &plan->hash[i], &item, err);
+        n = run_length(batch, plan, i);
+        if (n > 0)
+            rc = pack_writer_add_pages(l->open[which].writer, page_at(batch, i),
+                                       n, &plan->hash[i], err);
     }
     return rc;
 }

@@ -63,7 +63,7 @@ struct pack_writer {
     struct buf item_table;
     struct buf offsets; /* uint32_t of each frame */
 
-    struct buf gathered; /* raw pages of the frame that is not stored yet */
+    struct buf gathered; /* raw pages of a frame that is not whole yet */
     struct buf scratch;  /* a stored frame that does not fit the buffer */
     struct buf loaded;   /* raw bytes of the frame read back last */
     uint32_t loaded_frame;
@@ -259,11 +259,12 @@ static int add_item(struct pack_writer *w, const struct page_hash *hash,
     return 0;
 }
 
-/* Whether an item of `len` bytes leaves the pack within its greatest size. */
-static int check_room(const struct pack_writer *w, size_t len,
+/* Whether `n` items of `len` bytes, which may be a new frame, leave the pack
+ * within its greatest size. */
+static int check_room(const struct pack_writer *w, uint32_t n, size_t len,
                       struct error *err)
 {
-    if (pack_writer_bytes(w) + len + PACK_ITEM_ENTRY_BYTES +
+    if (pack_writer_bytes(w) + n * (len + PACK_ITEM_ENTRY_BYTES) +
             PACK_FRAME_ENTRY_BYTES >
         PACK_MAX_BYTES)
         return fail(err, ERR_INVALID, "pack '%s' is full", w->id_text);
@@ -278,36 +279,63 @@ static int flush_gathered(struct pack_writer *w, struct error *err)
     return rc;
 }
 
-static int gather(struct pack_writer *w, const void *page,
-                  const struct page_hash *hash, uint32_t *ret_item,
-                  struct error *err)
+static uint32_t n_gathered(const struct pack_writer *w)
 {
-    int rc = buf_append(&w->gathered, page, PAGE_BYTES, err);
+    return (uint32_t)(w->gathered.len / PAGE_BYTES);
+}
 
+/* Not more than the frame that is being gathered has room for. */
+static int gather(struct pack_writer *w, const uint8_t *pages, uint32_t n,
+                  const struct page_hash *hashes, struct error *err)
+{
+    size_t len = (size_t)n * PAGE_BYTES;
+    uint32_t item;
+    int rc = 0;
+
+    for (uint32_t i = 0; rc == 0 && i < n; i++)
+        rc = add_item(w, &hashes[i], &item, err);
     if (rc < 0)
         return rc;
-    rc = add_item(w, hash, ret_item, err);
+    /* A whole frame is compressed where it lies. */
+    if (n == w->frame_pages)
+        return add_frame(w, pages, len, err);
+    rc = buf_append(&w->gathered, pages, len, err);
     if (rc < 0)
         return rc;
-    return w->gathered.len == (size_t)w->frame_pages * PAGE_BYTES
-               ? flush_gathered(w, err)
-               : 0;
+    return n_gathered(w) == w->frame_pages ? flush_gathered(w, err) : 0;
+}
+
+int pack_writer_add_pages(struct pack_writer *w, const void *pages, uint32_t n,
+                          const struct page_hash *hashes, struct error *err)
+{
+    const uint8_t *p = pages;
+    int rc = check_open(w, err);
+
+    assert(w->kind == PACK_PAGES);
+    while (rc == 0 && n > 0) {
+        uint32_t step = MIN(n, w->frame_pages - n_gathered(w));
+
+        rc = check_room(w, step, PAGE_BYTES, err);
+        if (rc < 0)
+            return rc;
+        if (gather(w, p, step, hashes, err) < 0)
+            return fail_pack(w, err);
+        p += (size_t)step * PAGE_BYTES;
+        hashes += step;
+        n -= step;
+    }
+    return rc;
 }
 
 int pack_writer_add_page(struct pack_writer *w, const void *page,
                          const struct page_hash *hash, uint32_t *ret_item,
                          struct error *err)
 {
-    int rc = check_open(w, err);
+    int rc = pack_writer_add_pages(w, page, 1, hash, err);
 
-    assert(w->kind == PACK_PAGES);
-    if (rc < 0)
-        return rc;
-    rc = check_room(w, PAGE_BYTES, err);
-    if (rc < 0)
-        return rc;
-    rc = gather(w, page, hash, ret_item, err);
-    return rc < 0 ? fail_pack(w, err) : 0;
+    if (rc == 0)
+        *ret_item = w->n_items - 1;
+    return rc;
 }
 
 int pack_writer_add_blob(struct pack_writer *w, const void *data, size_t len,
@@ -321,7 +349,7 @@ int pack_writer_add_blob(struct pack_writer *w, const void *data, size_t len,
         return rc;
     if (len == 0 || len > FRAME_RAW_MAX)
         return fail(err, ERR_INVALID, "a blob cannot have %zu bytes", len);
-    rc = check_room(w, len, err);
+    rc = check_room(w, 1, len, err);
     if (rc < 0)
         return rc;
     rc = add_frame(w, data, len, err);

@@ -44,6 +44,11 @@ void pack_writer_free(struct pack_writer *w);
 int pack_writer_add_page(struct pack_writer *w, const void *page,
                          const struct page_hash *hash, uint32_t *ret_item,
                          struct error *err) NODISCARD;
+/* The same of pages that lie one behind the other, which saves copying them:
+ * item after item. */
+int pack_writer_add_pages(struct pack_writer *w, const void *pages, uint32_t n,
+                          const struct page_hash *hashes,
+                          struct error *err) NODISCARD;
 /* Adds one blob to an index pack, a frame of its own. */
 int pack_writer_add_blob(struct pack_writer *w, const void *data, size_t len,
                          const struct page_hash *hash, uint32_t *ret_item,

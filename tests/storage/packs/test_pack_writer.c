@@ -157,6 +157,42 @@ static void pages_are_read_back_wherever_they_are(void **state)
     assert_reads_back(f, w, 300);
 }
 
+/* Runs of 1 to 13 pages, in frames of four: whole frames among them are not
+ * gathered, and all are the same frames. */
+static void pages_in_a_row_make_the_frames_that_single_ones_make(void **state)
+{
+    struct pack_fixture *f = *state;
+    cleanup(pack_writer) struct pack_writer *one = NULL;
+    cleanup(pack_writer) struct pack_writer *many = NULL;
+    uint8_t pages[13 * PAGE_BYTES];
+    struct page_hash hashes[13];
+    uint32_t n_items = 0;
+
+    assert_ok(new_writer(f, PACK_PAGES, &one), &f->err);
+    assert_ok(new_writer(f, PACK_PAGES, &many), &f->err);
+    for (uint32_t n = 1; n <= 13; n++) {
+        for (uint32_t i = 0; i < n; i++) {
+            uint8_t *page = pages + (size_t)i * PAGE_BYTES;
+
+            fill_content(page, PAGE_BYTES, n_items + i, MIXED);
+            hashes[i] = page_hash_of(&f->key, page, PAGE_BYTES);
+            assert_ok(add_page(f, one, n_items + i, MIXED), &f->err);
+        }
+        assert_ok(pack_writer_add_pages(many, pages, n, hashes, &f->err),
+                  &f->err);
+        n_items += n;
+        assert_int_equal(pack_writer_n_items(many), n_items);
+        assert_int_equal(pack_writer_bytes(many), pack_writer_bytes(one));
+        for (uint32_t i = 0; i < n_items; i++)
+            assert_reads_back(f, many, i);
+    }
+    assert_ok(pack_writer_seal(one, &f->err), &f->err);
+    assert_ok(pack_writer_seal(many, &f->err), &f->err);
+    assert_int_equal(pack_writer_bytes(many), pack_writer_bytes(one));
+    for (uint32_t i = 0; i < n_items; i++)
+        assert_reads_back(f, many, i);
+}
+
 static void the_size_told_is_reached_by_sealing(void **state)
 {
     struct pack_fixture *f = *state;
@@ -396,6 +432,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(items_are_numbered_in_the_order_of_adding),
         TEST(pages_are_read_back_wherever_they_are),
+        TEST(pages_in_a_row_make_the_frames_that_single_ones_make),
         TEST(the_size_told_is_reached_by_sealing),
         TEST(nothing_has_a_name_before_it_is_linked),
         TEST(unlinking_what_is_not_linked_does_nothing),
