@@ -47,8 +47,8 @@ int cli_check_location(const char *path, struct error *err) NODISCARD;
 int cli_open_repository(struct cli *cli, struct repository **ret,
                         struct error *err) NODISCARD;
 
-/* The snapshot that `name` means. */
 struct snapshot_reader;
+/* The snapshot that `name` means, as users write it (repository_resolve()). */
 int cli_open_snapshot(struct repository *repository, const char *name,
                       struct snapshot_reader **ret,
                       struct error *err) NODISCARD;

@@ -73,6 +73,7 @@ int config_parse(const char *text, const char *name, struct config *ret,
  * when there is none. */
 int config_load(const char *path, struct config *ret,
                 struct error *err) NODISCARD;
+/* Frees everything that was read. */
 void config_release(struct config *c);
 
 /* The repository by FIRN_REPOSITORY, else by the config; a new string, NULL

@@ -26,6 +26,7 @@ struct device_diff {
 /* The numbers that a stream gives its sections do not count. */
 int device_diff_init(struct device_diff *d, const struct device_state *a,
                      const struct device_state *b, struct error *err) NODISCARD;
+/* Frees the rows; the device states were borrowed. */
 void device_diff_release(struct device_diff *d);
 
 #endif

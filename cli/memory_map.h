@@ -46,6 +46,7 @@ void memory_map_release(struct memory_map *m);
 /* '.' for zeros alone; else the kind of most data: '+' new, '-' shared, 'x'
  * incompressible, and '#', '=', 'X' where data fills half of the cell. */
 #define MEMORY_MAP_LEGEND ". zero   + # new   - = shared   x X incompressible"
+/* What one cell is drawn as. */
 char memory_map_char(const struct memory_map *m, uint32_t cell);
 
 #endif

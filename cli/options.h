@@ -72,18 +72,21 @@ int options_extract(const struct option_spec *specs,
                     const struct option_spec *others, int *argc, char **argv,
                     void *values, struct error *err) NODISCARD;
 
-/* ERR_USAGE says what was expected. */
+/* One value as a text; ERR_USAGE says what was expected. */
+
 /* What --compression takes: zstd's levels -7 to -1 and 1 to 19 (the strongest
  * that needs no special decoder settings), "none" (FRAME_CODEC_NONE),
  * "fastest" and "default". */
 int option_parse_level(const char *text, int *ret, struct error *err) NODISCARD;
 
+/* Bytes: "512M", "1.5G"; K, M, G, T are powers of 1024. */
 int option_parse_size(const char *text, uint64_t *ret,
                       struct error *err) NODISCARD;
 /* Local time, "2026-11-21 14:00:00", or UTC, "2026-11-21T13:00:00Z" as JSON
  * has it → ns since 1970. */
 int option_parse_time(const char *text, uint64_t *ret_ns,
                       struct error *err) NODISCARD;
+/* "300ms", "10s", "5m", "36h", "7d", "4w"; a bare number is seconds. */
 int option_parse_duration(const char *text, uint64_t *ret_ms,
                           struct error *err) NODISCARD;
 

@@ -9,6 +9,7 @@
 
 struct progress;
 
+/* Starts a thread. Draws only on a terminal, without --quiet and --json. */
 int progress_new(const struct cli *cli, struct progress **ret,
                  struct error *err) NODISCARD;
 /* Cheap; redraws at most ten times a second. Any thread. */

@@ -1,3 +1,11 @@
+/*
+ * page_gatherer.c - collects places, then has one scan read them all.
+ *
+ * Each place is read straight into the batch's own room; neighbours that share
+ * one point to the same bytes, so a page that is there a hundred times is read
+ * once. What was brought is marked at once, in a bitmap a block: a unit is not
+ * brought again, whoever wants it, even before the queue hears of it.
+ */
 #include "restore/page_gatherer.h"
 
 #include "core/base/bitmap.h"

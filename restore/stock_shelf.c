@@ -1,3 +1,11 @@
+/*
+ * stock_shelf.c - lists of batches under one lock, and one condition.
+ *
+ * A batch is always in one place: empty, full (by turn), or out with one of the
+ * two threads; the counts of those that are out are what "done" and "ahead"
+ * mean. The last empty batches are kept for what lies around a fault: a fill
+ * that took them all would make a guest wait for work that nobody asked for.
+ */
 #include "restore/stock_shelf.h"
 
 #define RESERVED 2u /* batches, for what lies around a fault */

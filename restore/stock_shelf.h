@@ -88,6 +88,7 @@ void stock_shelf_end(struct stock_shelf *s, struct shelf_batch *left);
 /* The oldest batch of this turn, or NULL. Given back. */
 const struct stock_batch *stock_shelf_take(struct stock_shelf *s,
                                            enum page_turn turn);
+/* The batch is empty again, and the filler is woken. */
 void stock_shelf_give(struct stock_shelf *s, const struct stock_batch *batch);
 /* Of too many the older ones are forgotten. */
 void stock_shelf_ask(struct stock_shelf *s, uint32_t block, pgno_t pgno);

@@ -24,14 +24,17 @@ void bitmap_release(struct bitmap *b);
 bool bitmap_test(const struct bitmap *b, uint64_t bit);
 /* Both return what the bit was before. */
 bool bitmap_set(struct bitmap *b, uint64_t bit);
+/* As bitmap_set(), the other way. */
 bool bitmap_clear(struct bitmap *b, uint64_t bit);
 /* `n_set` counts only the bits that change: a range may overlap what was
  * set. */
 void bitmap_set_range(struct bitmap *b, uint64_t first, uint64_t count);
+/* As bitmap_set_range(), the other way. */
 void bitmap_clear_range(struct bitmap *b, uint64_t first, uint64_t count);
 
 /* First set (clear) bit at or behind `from`; n_bits when there is none. */
 uint64_t bitmap_next_set(const struct bitmap *b, uint64_t from);
+/* The same for clear bits. */
 uint64_t bitmap_next_clear(const struct bitmap *b, uint64_t from);
 
 static inline uint64_t bitmap_n_words(const struct bitmap *b)

@@ -88,11 +88,14 @@ int error_copy(struct error *to, const struct error *from);
 
 /* Name, sentence and exit status of a code; unknown codes read as ERR_IO. */
 const char *error_code_name(int code);
+/* For people, where an error has no words of its own. */
 const char *error_code_sentence(int code);
+/* 0 for 0; what main() returns. */
 int error_exit_status(int code);
 /* The way back, for what another process of ours told: the code of a name, the
  * first code of an exit status. ERR_IO for what is not known. */
 int error_code_find(const char *name);
+/* Several codes share a status: this gives the first. */
 int error_status_code(int exit_status);
 
 #endif

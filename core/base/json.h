@@ -41,9 +41,12 @@ int json_build(json_t **ret, struct error *err, const char *fmt, ...) NODISCARD;
  * missing or of another type; the string lives as long as `value`.
  */
 json_t *json_path(const json_t *value, const char *path);
+/* Borrowed from `value`. */
 const char *json_path_str(const json_t *value, const char *path,
                           const char *fallback);
+/* A real number is another type, too. */
 int64_t json_path_int(const json_t *value, const char *path, int64_t fallback);
+/* True and false alone: no number stands for them. */
 bool json_path_bool(const json_t *value, const char *path, bool fallback);
 
 /* A string value of any bytes: what is not UTF-8 is replaced by '?'. */

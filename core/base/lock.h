@@ -18,8 +18,11 @@ struct CAPABILITY("mutex") lock {
 
 /* An error of pthread here is a mistake of the program and aborts. */
 void lock_init(struct lock *l);
+/* Nobody holds it, nobody will. */
 void lock_release(struct lock *l);
+/* Waits until nobody has it; a second lock of this thread aborts. */
 void lock_take(struct lock *l);
+/* By the thread that took it. */
 void lock_drop(struct lock *l);
 
 struct condition {
@@ -28,6 +31,7 @@ struct condition {
 
 /* Waits by the monotonic clock: setting the time moves no deadline. */
 void condition_init(struct condition *c);
+/* Nobody waits at it. */
 void condition_release(struct condition *c);
 /* Waits with `l` held; as always, for a predicate in a loop. */
 void condition_wait(struct condition *c, struct lock *l);

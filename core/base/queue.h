@@ -48,6 +48,7 @@ NODISCARD bool queue_put(struct queue *q, struct queue_item *item);
 /* NULL when closed and empty, or cancelled. Each item taken is answered by one
  * queue_done() when its work is finished. */
 struct queue_item *queue_take(struct queue *q);
+/* The item itself is the taker's, from take to long after this. */
 void queue_done(struct queue *q);
 
 /* Waits until nothing is queued nor in work: a sync point. False if cancelled.

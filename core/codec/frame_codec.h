@@ -48,6 +48,7 @@ struct frame_stream;
 
 /* A stream at its beginning; ERR_NOMEM is the only error. */
 int frame_stream_new(struct frame_stream **ret, struct error *err) NODISCARD;
+/* Takes NULL. */
 void frame_stream_free(struct frame_stream *s);
 /* The stream's next `len` bytes, of which exactly `raw_len` must come; else
  * ERR_CORRUPT, and the stream cannot be read on. */

@@ -31,6 +31,7 @@ void dirty_bitmap_free(struct dirty_bitmap *d);
 /* These pages must go out. Marked twice is marked once. */
 void dirty_bitmap_mark(struct dirty_bitmap *d, uint32_t block, pgno_t first,
                        uint64_t count);
+/* Every page of every block. */
 void dirty_bitmap_mark_all(struct dirty_bitmap *d);
 
 /* How it was at that moment; others may have taken the page since. */
@@ -62,6 +63,7 @@ int dirty_bitmap_resync(struct dirty_bitmap *d, uint32_t block,
 
 /* Pages still to be sent, of all blocks and of one. Kept, not counted. */
 uint64_t dirty_bitmap_count(struct dirty_bitmap *d);
+/* The same for one block. */
 uint64_t dirty_bitmap_block_count(struct dirty_bitmap *d, uint32_t block);
 
 DEFINE_CLEANUP(dirty_bitmap, struct dirty_bitmap *, dirty_bitmap_free)

@@ -73,6 +73,7 @@ struct postcopy {
 
 /* "listening", as QEMU's log and ours print it; and "PACKAGED", for errors. */
 const char *postcopy_state_name(enum postcopy_state s);
+/* As in the protocol's words: "DISCARD", "device state". */
 const char *postcopy_message_name(enum postcopy_message m);
 
 /* Whether the destination would take `m` now. Looks, and changes nothing. */

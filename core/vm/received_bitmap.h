@@ -30,6 +30,7 @@ struct received_bitmap {
 /* None has arrived. ERR_NOMEM is the only error. */
 int received_bitmap_init(struct received_bitmap *r, uint64_t n_pages,
                          struct error *err) NODISCARD;
+/* Frees the bits; an all-zero struct remains. */
 void received_bitmap_release(struct received_bitmap *r);
 
 /* The pages [first, first + count) are there. */
@@ -37,6 +38,7 @@ void received_bitmap_add(struct received_bitmap *r, pgno_t first,
                          uint64_t count);
 /* Whether it is there; how many are. */
 bool received_bitmap_has(const struct received_bitmap *r, pgno_t pgno);
+/* Of all pages of the block; kept, not counted. */
 uint64_t received_bitmap_count(const struct received_bitmap *r);
 
 /* Replaces the content by `words`, as many as `n_pages_rounded` (a multiple of

@@ -1,3 +1,11 @@
+/*
+ * ram_encoder.c - heads of page records, without the pages.
+ *
+ * A record is a word and, only when the block changes, its name: so most heads
+ * are eight bytes, written into the caller's vector beside the page they belong
+ * to, and no page is copied to be sent. Which block was named last belongs to a
+ * channel; two writers of one channel would break it.
+ */
 #include "core/base/bytes.h"
 #include "core/wire/qemu_wire.h"
 #include "core/wire/stream_encoder.h"

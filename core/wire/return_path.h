@@ -46,6 +46,7 @@ struct return_path_decoder;
 int return_path_decoder_new(const struct return_path_ops *ops, void *arg,
                             struct return_path_decoder **ret,
                             struct error *err) NODISCARD;
+/* Takes NULL; not from inside an op. */
 void return_path_decoder_free(struct return_path_decoder *d);
 /* Bytes cut anywhere; the ops are called from inside, in the order of arrival.
  * ERR_PROTOCOL, or what an op returned, ends it: later feeds give it again. */

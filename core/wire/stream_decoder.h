@@ -73,6 +73,7 @@ struct stream_decoder;
 int stream_decoder_new(const struct stream_decoder_ops *ops, void *arg,
                        struct stream_decoder **ret,
                        struct error *err) NODISCARD;
+/* With all that was borrowed. Takes NULL; not from inside an op. */
 void stream_decoder_free(struct stream_decoder *d);
 
 /* The next `len` bytes; ops are called from inside. They are not kept. */
@@ -95,12 +96,15 @@ int stream_decoder_finish(struct stream_decoder *d,
 /* Valid once their events came (device state: once complete); borrowed. */
 const struct machine_config *
 stream_decoder_config(const struct stream_decoder *d);
+/* Complete from the op blocks() on; a block's number is its place here. */
 const struct ramblock_list *
 stream_decoder_blocks(const struct stream_decoder *d);
+/* While the tail is not proved: bytes, and no table. */
 const struct device_state *
 stream_decoder_device_state(const struct stream_decoder *d);
 /* The id that QEMU gave section `ram`; 0 before its START. */
 uint32_t stream_decoder_ram_section_id(const struct stream_decoder *d);
+/* So far; goes on counting. */
 const struct stream_decoder_stats *
 stream_decoder_stats(const struct stream_decoder *d);
 /* The RAM setup section held a MULTIFD_FLUSH: with multifd channels, sync at

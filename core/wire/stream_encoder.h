@@ -25,6 +25,7 @@ int stream_put_command(struct buf *b, uint16_t command, const void *body,
 /* Asks the destination to answer; PING makes it prove that it does, with a
  * PONG. */
 int stream_put_open_return_path(struct buf *b, struct error *err) NODISCARD;
+/* The destination answers with a PONG of the same value. */
 int stream_put_ping(struct buf *b, uint32_t value, struct error *err) NODISCARD;
 /* START of `ram` with the block list, EOS and footer. Page sizes are written
  * for blocks whose host page is not 4096, if `with_page_sizes` (postcopy). */
@@ -49,6 +50,7 @@ struct section_name {
  * bytes. */
 int stream_put_section_start(struct buf *b, const struct section_name *name,
                              bool full, struct error *err) NODISCARD;
+/* The id must be that of the section's START or FULL. */
 int stream_put_section_footer(struct buf *b, uint32_t section_id,
                               struct error *err) NODISCARD;
 /* The framing for a section registry's save side, written to `b`. */

@@ -1,5 +1,11 @@
 /*
  * uffd_engine.c - descriptors, states and ends; fault_thread.c does the work.
+ *
+ * The owner's thread alone moves the state; a descriptor may be attached before
+ * the engine listens (its ranges are only noted) or after. What goes wrong in a
+ * fault thread ends all of them and is told by end(), which is reached from any
+ * state. Letting go and leaving differ: who is released sees zeros where a page
+ * was missing, who is left goes on waiting and never sees a wrong byte.
  */
 #include "restore/uffd/uffd_engine_inside.h"
 
