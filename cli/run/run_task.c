@@ -16,8 +16,8 @@
 
 #define TO(state) (1u << (state))
 
-/* From each state, where to. */
-static const unsigned moves[RUN__STATES] = {
+/* From each state, where to; looked at by assertions alone. */
+UNUSED static const unsigned moves[RUN__STATES] = {
     [RUN_WAITING] = TO(RUN_LOCKING) | TO(RUN_PRUNING) | TO(RUN_CHECKING) |
                     TO(RUN_DONE),
     [RUN_LOCKING] = TO(RUN_LOOKING) | TO(RUN_DONE),
