@@ -40,7 +40,7 @@ LAB = os.path.abspath(
 POLL_S = 0.02
 KERNEL_ARGS = (
     "console=ttyS0 quiet panic=-1 cryptomgr.notests rodata=off"
-    " mitigations=off no_timer_check"
+    " mitigations=off no_timer_check noreplace-smp ipv6.disable=1"
 )
 # Machine types both versions know, for streams that go from one to the other.
 COMMON_MACHINE = "pc-i440fx-7.2"
