@@ -34,6 +34,13 @@ struct fake_step {
     "{\"QMP\": {\"version\": {\"qemu\": {\"micro\": 2, \"minor\": 0, " \
     "\"major\": 10}, \"package\": \"\"}, \"capabilities\": [\"oob\"]}}"
 
+/* Greeting and capabilities went well; then the test's own steps follow. */
+#define FAKE_OPENING                                                   \
+    {FAKE_SEND, FAKE_GREETING}, {FAKE_EXPECT, "\"enable\":[\"oob\"]"}, \
+    {                                                                  \
+        FAKE_ANSWER, "{}"                                              \
+    }
+
 #define FAKE_KEPT_MAX 16u
 
 struct fake_monitor {

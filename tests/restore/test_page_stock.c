@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "restore/page_stock.h"
+#include "tests/restore/frames_queue.h"
 
 /*
  * Over a real snapshot of 2500 pages, every fifth of them zero, and two small
@@ -25,34 +26,8 @@ struct bench {
     unsigned n_lost; /* pages that cannot be had */
 };
 
-static int next_data(void *arg, uint32_t block, pgno_t from, pgno_t *ret,
-                     struct error *err)
-{
-    return snapshot_frames_next_data(((struct bench *)arg)->frames, block, from,
-                                     ret, err);
-}
-
 static void on_ready(void *arg)
 {
-}
-
-static void make_queue(struct bench *b, uint32_t unit_pages)
-{
-    struct page_queue_block blocks[SAMPLE_BLOCKS];
-    struct error err;
-
-    for (uint32_t i = 0; i < SAMPLE_BLOCKS; i++)
-        blocks[i] = (struct page_queue_block){
-            .idstr = b->f->vm.blocks.blocks[i].idstr,
-            .pages = ramblock_pages(&b->f->vm.blocks.blocks[i]),
-            .unit_pages = i == 0 ? unit_pages : 1,
-        };
-    assert_ok(page_queue_new(&(struct page_queue_args){.blocks = blocks,
-                                                       .n = SAMPLE_BLOCKS,
-                                                       .next_data = next_data,
-                                                       .arg = b},
-                             &b->queue, &err),
-              &err);
 }
 
 static struct bench *bench_open(struct fixture *f, uint32_t unit_pages)
@@ -65,7 +40,7 @@ static struct bench *bench_open(struct fixture *f, uint32_t unit_pages)
     assert_ok(snapshot_frames_open(f->repository, b->summary.id, 1 << 20,
                                    &b->frames, &err),
               &err);
-    make_queue(b, unit_pages);
+    b->queue = frames_queue_new(f, b->frames, unit_pages);
     return b;
 }
 

@@ -1,6 +1,7 @@
 #include "tests/storage/repo_fixture.h"
 
 #include "restore/page_window.h"
+#include "tests/restore/frames_queue.h"
 
 /*
  * Over a real snapshot whose second half is the first half backwards: each
@@ -14,16 +15,9 @@ struct bench {
     struct page_window window;
 };
 
-static int next_data(void *arg, uint32_t block, pgno_t from, pgno_t *ret,
-                     struct error *err)
-{
-    return snapshot_frames_next_data(arg, block, from, ret, err);
-}
-
 static struct bench *bench_open(struct fixture *f, uint32_t unit_pages)
 {
     struct bench *b = calloc(1, sizeof(*b));
-    struct page_queue_block blocks[SAMPLE_BLOCKS];
     struct error err;
 
     for (pgno_t p = 0; p < FIXTURE_PAGES / 2; p++)
@@ -34,17 +28,7 @@ static struct bench *bench_open(struct fixture *f, uint32_t unit_pages)
     assert_ok(snapshot_frames_open(f->repository, b->summary.id, 1 << 20,
                                    &b->frames, &err),
               &err);
-    for (uint32_t i = 0; i < SAMPLE_BLOCKS; i++)
-        blocks[i] = (struct page_queue_block){
-            .idstr = f->vm.blocks.blocks[i].idstr,
-            .pages = ramblock_pages(&f->vm.blocks.blocks[i]),
-            .unit_pages = i == 0 ? unit_pages : 1};
-    assert_ok(page_queue_new(&(struct page_queue_args){.blocks = blocks,
-                                                       .n = SAMPLE_BLOCKS,
-                                                       .next_data = next_data,
-                                                       .arg = b->frames},
-                             &b->queue, &err),
-              &err);
+    b->queue = frames_queue_new(f, b->frames, unit_pages);
     b->window = (struct page_window){.frames = b->frames, .queue = b->queue};
     assert_ok(page_window_load(&b->window, &err), &err);
     return b;

@@ -1,29 +1,21 @@
 #include "tests/fakes/assert_error.h"
 
 #include <pthread.h>
-#include <sys/socket.h>
 
 #include "core/base/bytes.h"
 #include "core/base/bitmap.h"
 #include "core/wire/return_path.h"
 #include "restore/postcopy_prologue.h"
-#include "tests/fakes/fake_destination.h"
-#include "tests/fakes/memory_pages.h"
+#include "tests/fakes/small_vm.h"
 
 /*
  * The server runs in a thread of its own; the test plays QEMU. Block "pc.ram"
  * has 40 pages (30 with data), "rom" 6 (4 with data).
  */
 struct fixture {
-    struct ramblock_list blocks;
-    struct memory_pages memory;
-    struct page_source source;
-    struct machine_config config;
-    struct device_state devices;
+    struct small_vm vm;
     struct postcopy_watch watch;
     struct postcopy_args args;
-    int fds[2];
-    struct fake_destination d;
     pthread_t thread;
     bool started;
 
@@ -64,35 +56,11 @@ static void on_exhausted(void *arg, uint64_t lost_units)
     f->is_exhausted = true;
 }
 
-static void add_block(struct fixture *f, const char *idstr, uint64_t pages,
-                      uint64_t host_page)
-{
-    struct ramblock b = {
-        .used_bytes = pages * PAGE_BYTES,
-        .host_page_bytes = host_page,
-    };
-    struct error err = ERROR_INIT;
-
-    snprintf(b.idstr, sizeof(b.idstr), "%s", idstr);
-    assert_ok(ramblock_list_add(&f->blocks, &b, &err), &err);
-}
-
 static int set_up(void **state)
 {
-    static const uint8_t tail[] = "\x04the devices";
     struct fixture *f = calloc(1, sizeof(*f));
-    struct timeval limit = {.tv_sec = 10};
-    struct error err = ERROR_INIT;
 
-    add_block(f, "pc.ram", 40, PAGE_BYTES);
-    add_block(f, "rom", 6, PAGE_BYTES);
-    f->memory.blocks = &f->blocks;
-    f->source = memory_pages_source(&f->memory);
-    snprintf(f->config.machine, sizeof(f->config.machine), "pc-i440fx-10.0");
-    assert_ok(buf_append(&f->devices.tail, tail, sizeof(tail) - 1, &err), &err);
-    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, f->fds), 0);
-    setsockopt(f->fds[1], SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
-    f->d.fd = f->fds[1];
+    small_vm_init(&f->vm);
     f->watch = (struct postcopy_watch){
         .arg = f,
         .fed = on_fed,
@@ -101,11 +69,11 @@ static int set_up(void **state)
         .exhausted = on_exhausted,
     };
     f->args = (struct postcopy_args){
-        .fd = f->fds[0],
-        .source = &f->source,
-        .blocks = &f->blocks,
-        .config = &f->config,
-        .devices = &f->devices,
+        .fd = f->vm.fds[0],
+        .source = &f->vm.source,
+        .blocks = &f->vm.blocks,
+        .config = &f->vm.config,
+        .devices = &f->vm.devices,
         .ram_section_id = 2,
         .watch = &f->watch,
     };
@@ -119,7 +87,7 @@ static void *serve(void *arg)
 
     f->rc = postcopy_serve(&f->args, &f->result, &f->err);
     /* As at the end of the process. */
-    shutdown(f->fds[0], SHUT_RDWR);
+    shutdown(f->vm.fds[0], SHUT_RDWR);
     return NULL;
 }
 
@@ -140,12 +108,10 @@ static int tear_down(void **state)
 {
     struct fixture *f = *state;
 
-    fake_release(&f->d);
+    small_vm_hang_up(&f->vm);
     if (f->started)
         finish(f);
-    close(f->fds[0]);
-    ramblock_list_release(&f->blocks);
-    device_state_release(&f->devices);
+    small_vm_release(&f->vm);
     free(f);
     return 0;
 }
@@ -154,15 +120,15 @@ static int tear_down(void **state)
 static void load(struct fixture *f)
 {
     start(f);
-    fake_read_prologue(&f->d);
-    fake_pong(&f->d, 1);
-    fake_pong(&f->d, 3);
+    fake_read_prologue(&f->vm.d);
+    fake_pong(&f->vm.d, 1);
+    fake_pong(&f->vm.d, 3);
 }
 
 static void assert_content(const struct fixture *f, const char *idstr,
                            uint32_t block, pgno_t pgno)
 {
-    const struct fake_placed *p = fake_find(&f->d, idstr, pgno);
+    const struct fake_placed *p = fake_find(&f->vm.d, idstr, pgno);
     uint8_t page[PAGE_BYTES];
 
     assert_non_null(p);
@@ -180,23 +146,23 @@ static void the_prologue_says_what_qemu_needs(void **state)
     const uint8_t *p;
 
     start(f);
-    fake_read_prologue(&f->d);
+    fake_read_prologue(&f->vm.d);
 
-    assert_string_equal(f->d.machine, "pc-i440fx-10.0");
-    assert_int_equal(f->d.pings, 1);
-    assert_int_equal(f->d.advised_sizes, 4096);
-    assert_int_equal(f->d.ram_section_id, 2);
-    assert_string_equal(buf_str(&f->d.blocks),
+    assert_string_equal(f->vm.d.machine, "pc-i440fx-10.0");
+    assert_int_equal(f->vm.d.pings, 1);
+    assert_int_equal(f->vm.d.advised_sizes, 4096);
+    assert_int_equal(f->vm.d.ram_section_id, 2);
+    assert_string_equal(buf_str(&f->vm.d.blocks),
                         "pc.ram 163840 4096\nrom 24576 4096\n");
     /* Without one, LISTEN hangs. */
-    assert_int_equal(f->d.discards, 1);
-    p = f->d.package.data;
-    assert_int_equal(f->d.package.len,
-                     sizeof(listen) + f->devices.tail.len + sizeof(end));
+    assert_int_equal(f->vm.d.discards, 1);
+    p = f->vm.d.package.data;
+    assert_int_equal(f->vm.d.package.len,
+                     sizeof(listen) + f->vm.devices.tail.len + sizeof(end));
     assert_memory_equal(p, listen, sizeof(listen));
-    assert_memory_equal(p + sizeof(listen), f->devices.tail.data,
-                        f->devices.tail.len);
-    assert_memory_equal(p + sizeof(listen) + f->devices.tail.len, end,
+    assert_memory_equal(p + sizeof(listen), f->vm.devices.tail.data,
+                        f->vm.devices.tail.len);
+    assert_memory_equal(p + sizeof(listen) + f->vm.devices.tail.len, end,
                         sizeof(end));
 }
 
@@ -205,17 +171,17 @@ static void a_vm_that_asks_for_nothing_gets_every_data_page_once(void **state)
     struct fixture *f = *state;
 
     load(f);
-    while (fake_read_page(&f->d))
+    while (fake_read_page(&f->vm.d))
         continue;
-    assert_true(f->d.ended);
-    fake_shut(&f->d, 0);
+    assert_true(f->vm.d.ended);
+    fake_shut(&f->vm.d, 0);
 
     assert_int_equal(finish(f), 0);
-    assert_int_equal(fake_count(&f->d, "pc.ram"), 30);
-    assert_int_equal(fake_count(&f->d, "rom"), 4);
+    assert_int_equal(fake_count(&f->vm.d, "pc.ram"), 30);
+    assert_int_equal(fake_count(&f->vm.d, "rom"), 4);
     for (pgno_t p = 0; p < 40; p++) {
         if (memory_page_is_zero(p))
-            assert_null(fake_find(&f->d, "pc.ram", p));
+            assert_null(fake_find(&f->vm.d, "pc.ram", p));
         else
             assert_content(f, "pc.ram", 0, p);
     }
@@ -231,23 +197,23 @@ static void before_the_devices_are_loaded_only_requests_are_served(void **state)
     struct fixture *f = *state;
 
     start(f);
-    fake_read_prologue(&f->d);
-    fake_pong(&f->d, 1);
-    fake_ask(&f->d, "rom", 5, 1);
-    fake_await_page(&f->d, "rom", 5);
-    fake_ask(&f->d, "pc.ram", 39, 1);
-    fake_await_page(&f->d, "pc.ram", 39);
-    fake_ask(&f->d, NULL, 8, 1);
-    fake_await_page(&f->d, "pc.ram", 8);
+    fake_read_prologue(&f->vm.d);
+    fake_pong(&f->vm.d, 1);
+    fake_ask(&f->vm.d, "rom", 5, 1);
+    fake_await_page(&f->vm.d, "rom", 5);
+    fake_ask(&f->vm.d, "pc.ram", 39, 1);
+    fake_await_page(&f->vm.d, "pc.ram", 39);
+    fake_ask(&f->vm.d, NULL, 8, 1);
+    fake_await_page(&f->vm.d, "pc.ram", 8);
 
-    assert_int_equal(f->d.n_placed, 3);
+    assert_int_equal(f->vm.d.n_placed, 3);
     assert_content(f, "rom", 1, 5);
     assert_content(f, "pc.ram", 0, 39);
     assert_content(f, "pc.ram", 0, 8);
-    fake_pong(&f->d, 3);
-    while (fake_read_page(&f->d))
+    fake_pong(&f->vm.d, 3);
+    while (fake_read_page(&f->vm.d))
         continue;
-    fake_shut(&f->d, 0);
+    fake_shut(&f->vm.d, 0);
     assert_int_equal(finish(f), 0);
     assert_int_equal(f->result.faults, 3);
     assert_int_equal(f->result.filled_pages, 32);
@@ -257,19 +223,19 @@ static void neighbours_follow_the_page_asked_for(void **state)
 {
     struct fixture *f = *state;
 
-    f->memory.near = 2;
+    f->vm.memory.near = 2;
     start(f);
-    fake_read_prologue(&f->d);
-    fake_pong(&f->d, 1);
-    fake_ask(&f->d, "pc.ram", 22, 1);
-    fake_await_page(&f->d, "pc.ram", 22);
-    fake_await_page(&f->d, "pc.ram", 23);
+    fake_read_prologue(&f->vm.d);
+    fake_pong(&f->vm.d, 1);
+    fake_ask(&f->vm.d, "pc.ram", 22, 1);
+    fake_await_page(&f->vm.d, "pc.ram", 22);
+    fake_await_page(&f->vm.d, "pc.ram", 23);
 
     /* 20 and 24 are zero: nobody asked for them. */
-    assert_int_equal(f->d.placed[0].pgno, 22);
-    assert_int_equal(f->d.placed[1].pgno, 21);
-    assert_int_equal(f->d.placed[2].pgno, 23);
-    assert_int_equal(f->d.n_placed, 3);
+    assert_int_equal(f->vm.d.placed[0].pgno, 22);
+    assert_int_equal(f->vm.d.placed[1].pgno, 21);
+    assert_int_equal(f->vm.d.placed[2].pgno, 23);
+    assert_int_equal(f->vm.d.n_placed, 3);
 }
 
 static void a_page_asked_for_twice_is_sent_once(void **state)
@@ -277,16 +243,16 @@ static void a_page_asked_for_twice_is_sent_once(void **state)
     struct fixture *f = *state;
 
     start(f);
-    fake_read_prologue(&f->d);
-    fake_ask(&f->d, "pc.ram", 9, 1);
-    fake_ask(&f->d, "pc.ram", 9, 1);
-    fake_await_page(&f->d, "pc.ram", 9);
-    fake_ask(&f->d, "pc.ram", 9, 1);
-    fake_pong(&f->d, 3);
+    fake_read_prologue(&f->vm.d);
+    fake_ask(&f->vm.d, "pc.ram", 9, 1);
+    fake_ask(&f->vm.d, "pc.ram", 9, 1);
+    fake_await_page(&f->vm.d, "pc.ram", 9);
+    fake_ask(&f->vm.d, "pc.ram", 9, 1);
+    fake_pong(&f->vm.d, 3);
     /* place() fails the test when it comes again. */
-    while (fake_read_page(&f->d))
+    while (fake_read_page(&f->vm.d))
         continue;
-    fake_shut(&f->d, 0);
+    fake_shut(&f->vm.d, 0);
 
     assert_int_equal(finish(f), 0);
     assert_int_equal(f->result.faults, 1);
@@ -305,24 +271,24 @@ static void with_two_sockets_requests_use_the_second(void **state)
     f->args.urgent_fd = fds[0];
     urgent.fd = fds[1];
     start(f);
-    fake_read_prologue(&f->d);
-    fake_pong(&f->d, 1);
-    fake_ask(&f->d, "rom", 5, 1);
+    fake_read_prologue(&f->vm.d);
+    fake_pong(&f->vm.d, 1);
+    fake_ask(&f->vm.d, "rom", 5, 1);
     fake_await_page(&urgent, "rom", 5);
-    fake_pong(&f->d, 3);
-    while (fake_read_page(&f->d))
+    fake_pong(&f->vm.d, 3);
+    while (fake_read_page(&f->vm.d))
         continue;
-    assert_true(f->d.ended);
-    fake_shut(&f->d, 0);
+    assert_true(f->vm.d.ended);
+    fake_shut(&f->vm.d, 0);
 
     assert_int_equal(finish(f), 0);
     assert_int_equal(f->result.faults, 1);
     assert_int_equal(urgent.n_placed, 1);
-    assert_null(fake_find(&f->d, "rom", 5));
+    assert_null(fake_find(&f->vm.d, "rom", 5));
     /* Zero pages too: at the end QEMU waits for all that it has asked for. */
-    assert_int_equal(fake_count(&f->d, "pc.ram"), 40);
-    assert_int_equal(fake_count(&f->d, "rom"), 5);
-    assert_true(fake_find(&f->d, "pc.ram", 4)->zero);
+    assert_int_equal(fake_count(&f->vm.d, "pc.ram"), 40);
+    assert_int_equal(fake_count(&f->vm.d, "rom"), 5);
+    assert_true(fake_find(&f->vm.d, "pc.ram", 4)->zero);
     assert_content(f, "pc.ram", 0, 39);
     close(fds[0]);
     fake_release(&urgent);
@@ -340,16 +306,16 @@ static void with_two_sockets_a_full_one_is_no_wait(void **state)
     assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, fds), 0);
     f->args.urgent_fd = fds[0];
     urgent.fd = fds[1];
-    setsockopt(f->fds[0], SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
+    setsockopt(f->vm.fds[0], SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
     setsockopt(fds[1], SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
     load(f);
     /* Nobody reads the first one any more. */
-    fake_await_page(&f->d, "pc.ram", 1);
-    fake_ask(&f->d, "vga.vram", 700, 1);
+    fake_await_page(&f->vm.d, "pc.ram", 1);
+    fake_ask(&f->vm.d, "vga.vram", 700, 1);
     fake_await_page(&urgent, "vga.vram", 700);
     close(fds[0]);
     fake_release(&urgent);
-    shutdown(f->fds[0], SHUT_RDWR);
+    shutdown(f->vm.fds[0], SHUT_RDWR);
     finish(f);
 }
 
@@ -358,16 +324,16 @@ static void a_block_unknown_to_the_snapshot_is_zero(void **state)
     struct fixture *f = *state;
 
     start(f);
-    fake_read_prologue(&f->d);
-    fake_ask(&f->d, "vga.vram", 700, 1);
-    fake_await_page(&f->d, "vga.vram", 700);
-    fake_ask(&f->d, "pc.ram", 7, 1);
-    fake_await_page(&f->d, "pc.ram", 7);
-    fake_ask(&f->d, "vga.vram", 701, 1);
-    fake_await_page(&f->d, "vga.vram", 701);
+    fake_read_prologue(&f->vm.d);
+    fake_ask(&f->vm.d, "vga.vram", 700, 1);
+    fake_await_page(&f->vm.d, "vga.vram", 700);
+    fake_ask(&f->vm.d, "pc.ram", 7, 1);
+    fake_await_page(&f->vm.d, "pc.ram", 7);
+    fake_ask(&f->vm.d, "vga.vram", 701, 1);
+    fake_await_page(&f->vm.d, "vga.vram", 701);
 
-    assert_true(fake_find(&f->d, "vga.vram", 700)->zero);
-    assert_true(fake_find(&f->d, "vga.vram", 701)->zero);
+    assert_true(fake_find(&f->vm.d, "vga.vram", 700)->zero);
+    assert_true(fake_find(&f->vm.d, "vga.vram", 701)->zero);
     assert_content(f, "pc.ram", 0, 7);
 }
 
@@ -375,19 +341,19 @@ static void huge_host_pages_come_whole(void **state)
 {
     struct fixture *f = *state;
 
-    add_block(f, "huge.ram", 1024, 2 << 20);
+    small_vm_add_block(&f->vm, "huge.ram", 1024, 2 << 20);
     start(f);
-    fake_read_prologue(&f->d);
-    assert_int_equal(f->d.advised_sizes, 0x201000);
+    fake_read_prologue(&f->vm.d);
+    assert_int_equal(f->vm.d.advised_sizes, 0x201000);
     assert_non_null(
-        strstr(buf_str(&f->d.blocks), "huge.ram 4194304 2097152\n"));
-    fake_ask(&f->d, "huge.ram", 512, 512);
-    fake_await_page(&f->d, "huge.ram", 1023);
+        strstr(buf_str(&f->vm.d.blocks), "huge.ram 4194304 2097152\n"));
+    fake_ask(&f->vm.d, "huge.ram", 512, 512);
+    fake_await_page(&f->vm.d, "huge.ram", 1023);
 
-    assert_int_equal(fake_count(&f->d, "huge.ram"), 512);
-    assert_int_equal(f->d.n_placed, 512);
+    assert_int_equal(fake_count(&f->vm.d, "huge.ram"), 512);
+    assert_int_equal(f->vm.d.n_placed, 512);
     for (unsigned i = 0; i < 512; i++)
-        assert_int_equal(f->d.placed[i].pgno, 512 + i);
+        assert_int_equal(f->vm.d.placed[i].pgno, 512 + i);
     assert_content(f, "huge.ram", 2, 512);
     assert_content(f, "huge.ram", 2, 1023);
 }
@@ -396,8 +362,8 @@ static void huge_host_pages_come_whole(void **state)
 
 static void damage_at(struct fixture *f, uint32_t block, pgno_t pgno)
 {
-    f->memory.damaged[f->memory.n_damaged].block = block;
-    f->memory.damaged[f->memory.n_damaged++].pgno = pgno;
+    f->vm.memory.damaged[f->vm.memory.n_damaged].block = block;
+    f->vm.memory.damaged[f->vm.memory.n_damaged++].pgno = pgno;
 }
 
 static void a_damaged_page_is_never_sent_and_all_others_are(void **state)
@@ -406,23 +372,23 @@ static void a_damaged_page_is_never_sent_and_all_others_are(void **state)
 
     damage_at(f, 0, 17);
     start(f);
-    fake_read_prologue(&f->d);
-    fake_ask(&f->d, "pc.ram", 17, 1);
-    fake_ask(&f->d, "pc.ram", 18, 1);
-    fake_await_page(&f->d, "pc.ram", 18);
-    fake_pong(&f->d, 3);
-    fake_await_page(&f->d, "rom", 5);
+    fake_read_prologue(&f->vm.d);
+    fake_ask(&f->vm.d, "pc.ram", 17, 1);
+    fake_ask(&f->vm.d, "pc.ram", 18, 1);
+    fake_await_page(&f->vm.d, "pc.ram", 18);
+    fake_pong(&f->vm.d, 3);
+    fake_await_page(&f->vm.d, "rom", 5);
     while (!f->is_exhausted)
         continue;
     /* A zero page is still to be had, and again the damaged one is not. */
-    fake_ask(&f->d, "pc.ram", 17, 1);
-    fake_ask(&f->d, "pc.ram", 20, 1);
-    fake_await_page(&f->d, "pc.ram", 20);
-    assert_null(fake_find(&f->d, "pc.ram", 17));
-    assert_int_equal(fake_count(&f->d, "pc.ram"), 30);
-    assert_false(f->d.ended);
+    fake_ask(&f->vm.d, "pc.ram", 17, 1);
+    fake_ask(&f->vm.d, "pc.ram", 20, 1);
+    fake_await_page(&f->vm.d, "pc.ram", 20);
+    assert_null(fake_find(&f->vm.d, "pc.ram", 17));
+    assert_int_equal(fake_count(&f->vm.d, "pc.ram"), 30);
+    assert_false(f->vm.d.ended);
     /* QEMU ends: only now the server does. */
-    fake_release(&f->d);
+    fake_release(&f->vm.d);
 
     assert_int_equal(finish(f), ERR_CORRUPT);
     assert_message(&f->err, "frame 7 of pack 'x'");
@@ -438,13 +404,13 @@ static void a_lost_page_that_is_asked_for_later_is_told(void **state)
 
     damage_at(f, 0, 17);
     load(f);
-    fake_await_page(&f->d, "rom", 5);
+    fake_await_page(&f->vm.d, "rom", 5);
     while (!f->is_exhausted)
         continue;
-    fake_ask(&f->d, "pc.ram", 17, 1);
-    fake_ask(&f->d, "pc.ram", 20, 1);
-    fake_await_page(&f->d, "pc.ram", 20);
-    fake_release(&f->d);
+    fake_ask(&f->vm.d, "pc.ram", 17, 1);
+    fake_ask(&f->vm.d, "pc.ram", 20, 1);
+    fake_await_page(&f->vm.d, "pc.ram", 20);
+    fake_release(&f->vm.d);
 
     assert_int_equal(finish(f), ERR_CORRUPT);
     assert_int_equal(f->n_damage, 2);
@@ -455,17 +421,17 @@ static void damage_in_a_huge_page_loses_it_whole(void **state)
 {
     struct fixture *f = *state;
 
-    add_block(f, "huge.ram", 1024, 2 << 20);
+    small_vm_add_block(&f->vm, "huge.ram", 1024, 2 << 20);
     damage_at(f, 2, 600);
     load(f);
-    fake_await_page(&f->d, "huge.ram", 511);
+    fake_await_page(&f->vm.d, "huge.ram", 511);
     while (!f->is_exhausted)
         continue;
-    fake_ask(&f->d, "pc.ram", 0, 1);
-    fake_await_page(&f->d, "pc.ram", 0);
+    fake_ask(&f->vm.d, "pc.ram", 0, 1);
+    fake_await_page(&f->vm.d, "pc.ram", 0);
 
-    assert_int_equal(fake_count(&f->d, "huge.ram"), 512);
-    fake_release(&f->d);
+    assert_int_equal(fake_count(&f->vm.d, "huge.ram"), 512);
+    fake_release(&f->vm.d);
     assert_int_equal(finish(f), ERR_CORRUPT);
     assert_int_equal(f->lost, 1);
 }
@@ -474,15 +440,15 @@ static void a_damaged_index_loses_only_pages_that_cannot_be_had(void **state)
 {
     struct fixture *f = *state;
 
-    f->memory.index_damaged = true;
+    f->vm.memory.index_damaged = true;
     damage_at(f, 0, 30);
     load(f);
-    fake_await_page(&f->d, "rom", 5);
+    fake_await_page(&f->vm.d, "rom", 5);
     while (!f->is_exhausted)
         continue;
-    assert_int_equal(fake_count(&f->d, "pc.ram"), 29);
-    assert_int_equal(fake_count(&f->d, "rom"), 4);
-    fake_release(&f->d);
+    assert_int_equal(fake_count(&f->vm.d, "pc.ram"), 29);
+    assert_int_equal(fake_count(&f->vm.d, "rom"), 4);
+    fake_release(&f->vm.d);
 
     assert_int_equal(finish(f), ERR_CORRUPT);
     assert_int_equal(f->lost, 1);
@@ -499,9 +465,9 @@ static void a_socket_cut_at_any_page_ends_the_server(void **state)
         set_up(&fresh);
         f = fresh;
         load(f);
-        while (f->d.n_placed < cut)
-            assert_true(fake_read_page(&f->d));
-        fake_release(&f->d);
+        while (f->vm.d.n_placed < cut)
+            assert_true(fake_read_page(&f->vm.d));
+        fake_release(&f->vm.d);
 
         assert_int_equal(finish(f), ERR_PEER);
         assert_message(&f->err, "closed");
@@ -514,9 +480,9 @@ static void a_qemu_that_says_it_failed_is_believed(void **state)
     struct fixture *f = *state;
 
     start(f);
-    fake_read_prologue(&f->d);
-    fake_pong(&f->d, 1);
-    fake_shut(&f->d, 1);
+    fake_read_prologue(&f->vm.d);
+    fake_pong(&f->vm.d, 1);
+    fake_shut(&f->vm.d, 1);
 
     assert_error(finish(f), &f->err, ERR_PEER, "could not load");
 }
@@ -526,10 +492,10 @@ static void a_shut_before_the_end_is_no_success(void **state)
     struct fixture *f = *state;
 
     start(f);
-    fake_read_prologue(&f->d);
-    fake_pong(&f->d, 1);
-    fake_shut(&f->d, 0);
-    fake_release(&f->d);
+    fake_read_prologue(&f->vm.d);
+    fake_pong(&f->vm.d, 1);
+    fake_shut(&f->vm.d, 0);
+    fake_release(&f->vm.d);
 
     assert_error(finish(f), &f->err, ERR_PEER, "closed");
 }
@@ -541,12 +507,12 @@ static void garbage_on_the_return_path_is_named(void **state)
     cleanup_buf struct buf b = BUF_INIT;
 
     start(f);
-    fake_read_prologue(&f->d);
+    fake_read_prologue(&f->vm.d);
     /* A request whose block name is longer than the message. */
     assert_ok(buf_append_be16(&b, 3, &err), &err);
     assert_ok(buf_append_be16(&b, 2, &err), &err);
     assert_ok(buf_append_be16(&b, 0xffff, &err), &err);
-    fake_send(&f->d, &b);
+    fake_send(&f->vm.d, &b);
 
     assert_error(finish(f), &f->err, ERR_PROTOCOL, "return path");
 }
@@ -558,9 +524,9 @@ static void a_request_across_no_page_border_is_refused(void **state)
     struct error err = ERROR_INIT;
 
     start(f);
-    fake_read_prologue(&f->d);
+    fake_read_prologue(&f->vm.d);
     assert_ok(return_path_put_request(&b, "pc.ram", 100, 4096, &err), &err);
-    fake_send(&f->d, &b);
+    fake_send(&f->vm.d, &b);
 
     assert_error(finish(f), &f->err, ERR_PROTOCOL, "0x64 of 'pc.ram'");
 }
@@ -576,7 +542,7 @@ static void send_bitmap(struct fixture *f, const char *idstr,
     assert_ok(return_path_put_bitmap(&b, idstr, bits->words, bits->n_bits,
                                      &err),
               &err);
-    fake_send(&f->d, &b);
+    fake_send(&f->vm.d, &b);
 }
 
 static void send_ack(struct fixture *f)
@@ -585,7 +551,7 @@ static void send_ack(struct fixture *f)
     struct error err = ERROR_INIT;
 
     assert_ok(return_path_put_resume_ack(&b, &err), &err);
-    fake_send(&f->d, &b);
+    fake_send(&f->vm.d, &b);
 }
 
 static void a_new_pager_sends_what_was_not_received(void **state)
@@ -599,23 +565,23 @@ static void a_new_pager_sends_what_was_not_received(void **state)
     bitmap_set_range(&ram, 0, 25);
     bitmap_set(&rom, 4);
     f->args.resume = true;
-    f->d.ram_section_id = 2;
+    f->vm.d.ram_section_id = 2;
     start(f);
     send_bitmap(f, "pc.ram", &ram);
     send_bitmap(f, "rom", &rom);
     send_ack(f);
-    fake_ask(&f->d, "pc.ram", 28, 1);
-    while (fake_read_page(&f->d))
+    fake_ask(&f->vm.d, "pc.ram", 28, 1);
+    while (fake_read_page(&f->vm.d))
         continue;
-    assert_true(f->d.ended);
-    fake_shut(&f->d, 0);
+    assert_true(f->vm.d.ended);
+    fake_shut(&f->vm.d, 0);
 
     assert_int_equal(finish(f), 0);
-    assert_int_equal(f->d.placed[0].pgno, 28);
+    assert_int_equal(f->vm.d.placed[0].pgno, 28);
     /* 25 to 39 without 32 and 36, and 28 although it is zero. */
-    assert_int_equal(fake_count(&f->d, "pc.ram"), 13);
-    assert_null(fake_find(&f->d, "pc.ram", 24));
-    assert_int_equal(fake_count(&f->d, "rom"), 4);
+    assert_int_equal(fake_count(&f->vm.d, "pc.ram"), 13);
+    assert_null(fake_find(&f->vm.d, "pc.ram", 24));
+    assert_int_equal(fake_count(&f->vm.d, "rom"), 4);
     assert_int_equal(f->n_fed, 0);
     bitmap_release(&ram);
     bitmap_release(&rom);
@@ -634,7 +600,7 @@ static void a_new_pager_sends_no_page_before_all_bitmaps_came(void **state)
     send_ack(f);
 
     assert_error(finish(f), &f->err, ERR_PROTOCOL, "1 bitmaps of 2");
-    fake_await_close(&f->d);
+    fake_await_close(&f->vm.d);
     bitmap_release(&ram);
 }
 
@@ -644,7 +610,7 @@ static void a_bitmap_of_another_length_is_refused(void **state)
     struct error err = ERROR_INIT;
     struct bitmap ram, rom;
 
-    add_block(f, "big", 1000, PAGE_BYTES);
+    small_vm_add_block(&f->vm, "big", 1000, PAGE_BYTES);
     assert_ok(bitmap_init(&ram, 40, &err), &err);
     assert_ok(bitmap_init(&rom, 6, &err), &err);
     f->args.resume = true;

@@ -5,6 +5,7 @@
 #include "core/base/worker.h"
 #include "restore/page_stock.h"
 #include "restore/page_window.h"
+#include "tests/restore/frames_queue.h"
 
 /*
  * Reading ahead with many threads at once, for ThreadSanitizer above all: some
@@ -47,13 +48,6 @@ static bool has_data(const struct load *l, pgno_t pgno)
     static const uint8_t zero[PAGE_BYTES];
 
     return memcmp(memory_of(l, 0, pgno), zero, PAGE_BYTES) != 0;
-}
-
-static int next_data(void *arg, uint32_t block, pgno_t from, pgno_t *ret,
-                     struct error *err)
-{
-    return snapshot_frames_next_data(((struct load *)arg)->frames, block, from,
-                                     ret, err);
 }
 
 static void no_cancel(void *arg)
@@ -104,26 +98,6 @@ static void make_plan(struct load *l)
     hints_release(&h);
 }
 
-static struct page_queue *make_queue(struct load *l)
-{
-    struct page_queue_block blocks[SAMPLE_BLOCKS];
-    struct page_queue *q;
-    struct error err;
-
-    for (uint32_t i = 0; i < SAMPLE_BLOCKS; i++)
-        blocks[i] = (struct page_queue_block){
-            .idstr = l->f->vm.blocks.blocks[i].idstr,
-            .pages = ramblock_pages(&l->f->vm.blocks.blocks[i]),
-            .unit_pages = 1};
-    assert_ok(page_queue_new(&(struct page_queue_args){.blocks = blocks,
-                                                       .n = SAMPLE_BLOCKS,
-                                                       .next_data = next_data,
-                                                       .arg = l},
-                             &q, &err),
-              &err);
-    return q;
-}
-
 static void on_ready(void *arg)
 {
     ((struct lane *)arg)->n_ready++;
@@ -134,7 +108,8 @@ static struct lane *lane_new(struct load *l, unsigned seed, bool fill)
     struct lane *a = calloc(1, sizeof(*a));
     struct error err;
 
-    *a = (struct lane){.load = l, .queue = make_queue(l), .seed = seed};
+    *a = (struct lane){
+        .load = l, .queue = frames_queue_new(l->f, l->frames, 1), .seed = seed};
     assert_ok(page_stock_new(&(struct page_stock_args){.frames = l->frames,
                                                        .queue = a->queue,
                                                        .plan = l->plan,
@@ -282,7 +257,7 @@ static int check_windows(struct load *l, struct page_window *w,
 static int load_windows(void *arg, struct error *err)
 {
     struct load *l = arg;
-    struct page_queue *q = make_queue(l);
+    struct page_queue *q = frames_queue_new(l->f, l->frames, 1);
     int rc = 0;
 
     for (unsigned i = 0; rc == 0 && i < 5; i++) {

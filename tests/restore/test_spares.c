@@ -5,11 +5,6 @@
 #include "restore/spares.h"
 #include "tests/fakes/fake_monitor.h"
 
-#define OPENING                                                        \
-    {FAKE_SEND, FAKE_GREETING}, {FAKE_EXPECT, "\"enable\":[\"oob\"]"}, \
-    {                                                                  \
-        FAKE_ANSWER, "{}"                                              \
-    }
 #define DEPOSIT(n)                                       \
     {FAKE_KEEP_FD, "\"fdname\":\"firn-recover-" n "\""}, \
     {                                                    \
@@ -89,7 +84,7 @@ static void none_are_there_at_first(void **state)
 
 static void what_is_written_into_ours_is_in_qemu_s(void **state)
 {
-    static const struct fake_step steps[] = {OPENING,      DEPOSIT("0"),
+    static const struct fake_step steps[] = {FAKE_OPENING, DEPOSIT("0"),
                                              DEPOSIT("1"), DEPOSIT("2"),
                                              DEPOSIT("3"), DEPOSIT("4"),
                                              DEPOSIT("5"), DEPOSIT("6"),
@@ -126,7 +121,7 @@ static void what_is_written_into_ours_is_in_qemu_s(void **state)
 static void only_what_is_missing_is_made(void **state)
 {
     static const struct fake_step steps[] = {
-        OPENING,      DEPOSIT("0"), DEPOSIT("1"),     DEPOSIT("2"),
+        FAKE_OPENING, DEPOSIT("0"), DEPOSIT("1"),     DEPOSIT("2"),
         DEPOSIT("3"), DEPOSIT("4"), DEPOSIT("5"),     DEPOSIT("6"),
         DEPOSIT("7"), DEPOSIT("3"), {FAKE_HOLD, NULL}};
     struct fixture *f = *state;
@@ -149,7 +144,7 @@ static void only_what_is_missing_is_made(void **state)
 
 static void what_was_made_before_a_failure_stays(void **state)
 {
-    static const struct fake_step steps[] = {OPENING,
+    static const struct fake_step steps[] = {FAKE_OPENING,
                                              DEPOSIT("0"),
                                              {FAKE_KEEP_FD, "firn-recover-1"},
                                              {FAKE_REFUSE, "no room"},
@@ -171,7 +166,7 @@ static void what_was_made_before_a_failure_stays(void **state)
 
 static void a_monitor_that_goes_is_told(void **state)
 {
-    static const struct fake_step steps[] = {OPENING, DEPOSIT("0")};
+    static const struct fake_step steps[] = {FAKE_OPENING, DEPOSIT("0")};
     struct fixture *f = *state;
     struct error err;
 

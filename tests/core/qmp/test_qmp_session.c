@@ -52,13 +52,6 @@ static int open_session(struct fixture *f, unsigned timeout_ms)
 #define START(f, steps) \
     fake_monitor_start(&(f)->monitor, (steps), ARRAY_LEN(steps))
 
-/* Greeting and capabilities went well; then the test's own steps follow. */
-#define OPENING                                                        \
-    {FAKE_SEND, FAKE_GREETING}, {FAKE_EXPECT, "\"enable\":[\"oob\"]"}, \
-    {                                                                  \
-        FAKE_ANSWER, "{}"                                              \
-    }
-
 static void finish(struct fixture *f)
 {
     qmp_session_close(f->session);
@@ -77,7 +70,7 @@ static void assert_failed(struct fixture *f, int rc, int code,
 
 static void a_session_knows_version_and_peer(void **state)
 {
-    static const struct fake_step steps[] = {OPENING, {FAKE_HOLD, NULL}};
+    static const struct fake_step steps[] = {FAKE_OPENING, {FAKE_HOLD, NULL}};
     struct fixture *f = *state;
     int major, minor, micro;
 
@@ -243,7 +236,7 @@ static void assert_event(struct fixture *f, const char *name)
 static void events_around_an_answer_are_kept_in_order(void **state)
 {
     static const struct fake_step steps[] = {
-        OPENING,
+        FAKE_OPENING,
         {FAKE_EXPECT, "query-status"},
         {FAKE_SEND_RAW, "{\"event\": \"STOP\"}\n{\"event\": \"A\"}\n"
                         "{\"return\": {}, \"id\": 2}\n{\"event\": \"B\"}\n"},
@@ -266,7 +259,7 @@ static void events_around_an_answer_are_kept_in_order(void **state)
 static void an_event_is_waited_for_until_the_deadline(void **state)
 {
     static const struct fake_step steps[] = {
-        OPENING,
+        FAKE_OPENING,
         {FAKE_SEND, "{\"event\": \"RESUME\", \"timestamp\": {\"seconds\": 3, "
                     "\"microseconds\": 5}}"},
         {FAKE_HOLD, NULL},
@@ -306,7 +299,7 @@ static void an_event_without_a_clock_has_no_time(void **state)
 static void a_refusal_has_qemus_own_words(void **state)
 {
     static const struct fake_step steps[] = {
-        OPENING,
+        FAKE_OPENING,
         {FAKE_EXPECT, "migrate"},
         {FAKE_REFUSE, "There's a migration process in progress"},
         {FAKE_EXPECT, "query-status"},
@@ -331,7 +324,7 @@ static void a_refusal_has_qemus_own_words(void **state)
 static void a_late_answer_is_not_taken_for_the_next_one(void **state)
 {
     static const struct fake_step steps[] = {
-        OPENING,
+        FAKE_OPENING,
         {FAKE_EXPECT, "query-a"},
         {FAKE_EXPECT, "query-b"},
         {FAKE_SEND, "{\"return\": 1, \"id\": 2}"},
@@ -357,7 +350,7 @@ static void a_late_answer_is_not_taken_for_the_next_one(void **state)
 static void a_late_answer_is_dropped_among_events_too(void **state)
 {
     static const struct fake_step steps[] = {
-        OPENING,
+        FAKE_OPENING,
         {FAKE_EXPECT, "query-a"},
         {FAKE_EXPECT, "query-b"},
         {FAKE_SEND, "{\"return\": 1, \"id\": 2}"},
@@ -385,7 +378,7 @@ static void a_late_answer_is_dropped_among_events_too(void **state)
 static void an_answer_to_no_command_ends_the_session(void **state)
 {
     static const struct fake_step steps[] = {
-        OPENING,
+        FAKE_OPENING,
         {FAKE_EXPECT, "query-a"},
         {FAKE_SEND, "{\"return\": 1, \"id\": 9}"},
         {FAKE_HOLD, NULL},
@@ -405,7 +398,7 @@ static void an_answer_to_no_command_ends_the_session(void **state)
 static void an_answer_without_id_ends_the_session(void **state)
 {
     static const struct fake_step steps[] = {
-        OPENING,
+        FAKE_OPENING,
         {FAKE_EXPECT, "query-a"},
         {FAKE_SEND, "{\"error\": {\"class\": \"GenericError\", \"desc\": "
                     "\"QMP input lacks member 'execute'\"}}"},
@@ -423,7 +416,8 @@ static void an_answer_without_id_ends_the_session(void **state)
 
 static void qemu_may_end_while_it_is_asked(void **state)
 {
-    static const struct fake_step steps[] = {OPENING, {FAKE_EXPECT, "query-a"}};
+    static const struct fake_step steps[] = {FAKE_OPENING,
+                                             {FAKE_EXPECT, "query-a"}};
     struct fixture *f = *state;
 
     START(f, steps);
@@ -437,7 +431,7 @@ static void qemu_may_end_while_it_is_asked(void **state)
 static void an_end_is_seen_by_who_polls_for_events(void **state)
 {
     static const struct fake_step steps[] = {
-        OPENING, {FAKE_SEND, "{\"event\": \"SHUTDOWN\"}"}};
+        FAKE_OPENING, {FAKE_SEND, "{\"event\": \"SHUTDOWN\"}"}};
     struct fixture *f = *state;
     json_t *event = NULL;
     int rc = 0;
@@ -457,11 +451,8 @@ static void an_end_is_seen_by_who_polls_for_events(void **state)
 static void a_pulled_stopper_ends_a_wait_and_another_goes_on(void **state)
 {
     static const struct fake_step steps[] = {
-        OPENING,
-        {FAKE_EXPECT, "query-a"},
-        {FAKE_EXPECT, "query-b"},
-        {FAKE_ANSWER, "{}"},
-        {FAKE_HOLD, NULL},
+        FAKE_OPENING,        {FAKE_EXPECT, "query-a"}, {FAKE_EXPECT, "query-b"},
+        {FAKE_ANSWER, "{}"}, {FAKE_HOLD, NULL},
     };
     struct fixture *f = *state;
     struct stopper calm;
@@ -483,7 +474,7 @@ static void a_pulled_stopper_ends_a_wait_and_another_goes_on(void **state)
 static void a_descriptor_travels_with_getfd(void **state)
 {
     static const struct fake_step steps[] = {
-        OPENING,
+        FAKE_OPENING,
         {FAKE_EXPECT_FD, "{\"execute\":\"getfd\",\"id\":2,\"arguments\":"
                          "{\"fdname\":\"image\"}}"},
         {FAKE_ANSWER, "{}"},
@@ -508,7 +499,7 @@ static void a_descriptor_travels_with_getfd(void **state)
 static void an_urgent_command_goes_out_of_band(void **state)
 {
     static const struct fake_step steps[] = {
-        OPENING,
+        FAKE_OPENING,
         {FAKE_EXPECT, "{\"exec-oob\":\"migrate-recover\",\"id\":2"},
         {FAKE_ANSWER, "{}"},
         {FAKE_HOLD, NULL},

@@ -2,43 +2,13 @@
 
 #include "core/wire/postcopy_commands.h"
 #include "tests/core/wire/stream_maker.h"
-
-struct fixture {
-    struct buf b;
-    struct buf trace;
-    struct error err;
-};
-
-static int set_up(void **state)
-{
-    *state = calloc(1, sizeof(struct fixture));
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    struct fixture *f = *state;
-
-    buf_release(&f->b);
-    buf_release(&f->trace);
-    free(f);
-    return 0;
-}
-
-static void assert_bytes(struct fixture *f, const void *want, size_t len)
-{
-    assert_int_equal(f->b.len, len);
-    assert_memory_equal(f->b.data, want, len);
-    buf_reset(&f->b);
-}
-
-#define assert_hex(f, literal) assert_bytes((f), (literal), sizeof(literal) - 1)
+#include "tests/core/wire/wire_bytes.h"
 
 static void commands_are_encoded_to_the_byte(void **state)
 {
     static const struct discard_range first = {0, 0x1000};
     cleanup_buf struct buf package = BUF_INIT;
-    struct fixture *f = *state;
+    struct wire_bytes *f = *state;
 
     must(postcopy_put_advise(&f->b, 0x201000, 4096, &f->err), &f->err);
     assert_hex(f, "\x08\0\x03\0\x10\0\0\0\0\0\x20\x10\0\0\0\0\0\0\0\x10\0");
@@ -60,14 +30,14 @@ static void commands_are_encoded_to_the_byte(void **state)
 static int note_range(void *arg, const char *idstr, struct discard_range r,
                       struct error *err)
 {
-    struct fixture *f = arg;
+    struct wire_bytes *f = arg;
 
     if (f->trace.len > 60)
         return fail(err, ERR_NOSPC, "too many ranges");
     return buf_printf(&f->trace, err, "%s %lx+%lx\n", idstr, r.start, r.bytes);
 }
 
-static int get(struct fixture *f, const void *body, size_t len)
+static int get(struct wire_bytes *f, const void *body, size_t len)
 {
     buf_reset(&f->trace);
     f->err = ERROR_INIT;
@@ -79,7 +49,7 @@ static const struct discard_range ranges[] = {{0x1000, 0x2000},
 
 static void discard_reads_back(void **state)
 {
-    struct fixture *f = *state;
+    struct wire_bytes *f = *state;
 
     must(postcopy_put_discard(&f->b, "pc.ram", ranges, 2, &f->err), &f->err);
 
@@ -90,7 +60,7 @@ static void discard_reads_back(void **state)
 
 static void discard_of_too_few_or_too_many_ranges_is_refused(void **state)
 {
-    struct fixture *f = *state;
+    struct wire_bytes *f = *state;
     cleanup_free struct discard_range *many =
         calloc(POSTCOPY_DISCARD_RANGES_MAX + 1, sizeof(*many));
     char name[256];
@@ -114,7 +84,7 @@ static void discard_of_too_few_or_too_many_ranges_is_refused(void **state)
 
 static void prefixes_of_discard_are_refused(void **state)
 {
-    struct fixture *f = *state;
+    struct wire_bytes *f = *state;
     size_t whole_ranges = 0;
 
     must(postcopy_put_discard(&f->b, "pc.ram", ranges, 2, &f->err), &f->err);
@@ -134,7 +104,7 @@ static void prefixes_of_discard_are_refused(void **state)
 
 static void flipped_bits_of_discard_are_refused_or_other_ranges(void **state)
 {
-    struct fixture *f = *state;
+    struct wire_bytes *f = *state;
 
     must(postcopy_put_discard(&f->b, "pc.ram", ranges, 2, &f->err), &f->err);
     for (size_t bit = 5 * 8; bit < f->b.len * 8; bit++) {
@@ -161,7 +131,7 @@ static void malformed_discards_are_named(void **state)
         {{0, 1, 'a', 0}, 20, "DISCARD of 0x0 bytes at 0x0 of 'a'"},
         {{0, 9, 'a', 0}, 8, "DISCARD is cut"},
     };
-    struct fixture *f = *state;
+    struct wire_bytes *f = *state;
 
     for (size_t i = 0; i < ARRAY_LEN(cases); i++)
         assert_error(get(f, cases[i].body, cases[i].len), &f->err, ERR_PROTOCOL,
@@ -171,7 +141,7 @@ static void malformed_discards_are_named(void **state)
 static void an_error_of_the_client_ends_a_discard(void **state)
 {
     struct discard_range many[10];
-    struct fixture *f = *state;
+    struct wire_bytes *f = *state;
 
     for (size_t i = 0; i < ARRAY_LEN(many); i++)
         many[i] = ranges[1];
@@ -186,7 +156,7 @@ static void advise_reads_back_and_nothing_else_does(void **state)
     uint8_t body[17] = {0};
     uint64_t sizes = 7;
     uint64_t target = 8;
-    struct fixture *f = *state;
+    struct wire_bytes *f = *state;
 
     store_be64(body, 0x201000);
     store_be64(body + 8, 4096);
@@ -205,7 +175,7 @@ static void advise_reads_back_and_nothing_else_does(void **state)
 
 static void recv_bitmap_names_one_block(void **state)
 {
-    struct fixture *f = *state;
+    struct wire_bytes *f = *state;
     char idstr[256];
 
     assert_int_equal(postcopy_get_recv_bitmap("\3abc", 4, idstr, &f->err), 0);
@@ -219,14 +189,16 @@ static void recv_bitmap_names_one_block(void **state)
 
 static void an_empty_package_is_refused(void **state)
 {
-    struct fixture *f = *state;
+    struct wire_bytes *f = *state;
     const struct buf empty = BUF_INIT;
 
     assert_error(postcopy_put_packaged(&f->b, &empty, &f->err), &f->err,
                  ERR_INVALID, "package of 0 bytes");
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+#define TEST(name)                                           \
+    cmocka_unit_test_setup_teardown(name, wire_bytes_set_up, \
+                                    wire_bytes_tear_down)
 
 int main(void)
 {

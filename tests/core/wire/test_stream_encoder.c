@@ -2,39 +2,11 @@
 
 #include "core/wire/stream_encoder.h"
 #include "tests/core/wire/stream_maker.h"
-
-struct fixture {
-    struct buf b;
-    struct error err;
-};
-
-static int set_up(void **state)
-{
-    *state = calloc(1, sizeof(struct fixture));
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    struct fixture *f = *state;
-
-    buf_release(&f->b);
-    free(f);
-    return 0;
-}
-
-static void assert_bytes(struct fixture *f, const void *want, size_t len)
-{
-    assert_int_equal(f->b.len, len);
-    assert_memory_equal(f->b.data, want, len);
-    buf_reset(&f->b);
-}
-
-#define assert_hex(f, literal) assert_bytes((f), (literal), sizeof(literal) - 1)
+#include "tests/core/wire/wire_bytes.h"
 
 static void header_and_commands_are_encoded_to_the_byte(void **state)
 {
-    struct fixture *f = *state;
+    struct wire_bytes *f = *state;
 
     must(stream_put_header(&f->b, &f->err), &f->err);
     assert_hex(f, "QEVM\0\0\0\x03");
@@ -52,7 +24,7 @@ static void a_new_config_has_no_capabilities(void **state)
     const struct machine_config x86 = {.machine = "pc", .ignore_shared = true};
     const struct machine_config arm = {.machine = "virt",
                                        .target_page_bits = 12};
-    struct fixture *f = *state;
+    struct wire_bytes *f = *state;
 
     must(stream_put_config(&f->b, &x86, &f->err), &f->err);
     assert_hex(f, "\x07\0\0\0\x02pc");
@@ -68,7 +40,7 @@ static void page_sizes_are_listed_only_where_they_differ(void **state)
         .idstr = "r", .used_bytes = 2u << 20, .host_page_bytes = 2u << 20};
     const struct ramblock rom = {
         .idstr = "b", .used_bytes = 4096, .host_page_bytes = 4096};
-    struct fixture *f = *state;
+    struct wire_bytes *f = *state;
 
     must(ramblock_list_add(&l, &ram, &f->err), &f->err);
     must(ramblock_list_add(&l, &rom, &f->err), &f->err);
@@ -90,7 +62,7 @@ static void page_sizes_are_listed_only_where_they_differ(void **state)
 
 static void sections_of_pages_are_framed(void **state)
 {
-    struct fixture *f = *state;
+    struct wire_bytes *f = *state;
 
     must(stream_put_ram_section(&f->b, 9, false, &f->err), &f->err);
     must(stream_put_ram_section_end(&f->b, 9, &f->err), &f->err);
@@ -102,7 +74,7 @@ static void sections_of_pages_are_framed(void **state)
 static void the_description_is_counted(void **state)
 {
     const struct buf json = {.data = (uint8_t *)"{}", .len = 2};
-    struct fixture *f = *state;
+    struct wire_bytes *f = *state;
 
     must(stream_put_vmdesc(&f->b, &json, &f->err), &f->err);
     assert_hex(f, "\x06\0\0\0\x02{}");
@@ -112,7 +84,7 @@ static void a_name_that_is_too_long_leaves_the_buffer_as_it_was(void **state)
 {
     struct section_name name = {.section_id = 1};
     char idstr[300];
-    struct fixture *f = *state;
+    struct wire_bytes *f = *state;
 
     memset(idstr, 'x', 299);
     idstr[299] = '\0';
@@ -124,7 +96,9 @@ static void a_name_that_is_too_long_leaves_the_buffer_as_it_was(void **state)
     assert_int_equal(f->b.len, 1);
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+#define TEST(name)                                           \
+    cmocka_unit_test_setup_teardown(name, wire_bytes_set_up, \
+                                    wire_bytes_tear_down)
 
 int main(void)
 {
