@@ -23,6 +23,7 @@
 #include "core/host/process.h"
 #include "core/qmp/vm_facts.h"
 #include "restore/claims.h"
+#include "restore/fd_store.h"
 #include "restore/generation_id.h"
 #include "restore/plugged_memory.h"
 #include "restore/qemu_command.h"
@@ -398,6 +399,14 @@ static void leave_traces(struct keeper *k)
     free(steal_ptr(&k->vm.path));
 }
 
+static void forget_monitor(const struct keeper *k)
+{
+    char name[FD_STORE_NAME_LEN];
+
+    fd_store_name(k->target.pid, name);
+    fd_store_remove(name);
+}
+
 static bool is_empty(int fd)
 {
     struct stat st;
@@ -417,6 +426,8 @@ static void end(struct keeper *k, int rc, bool ran)
     if (rc < 0 && ran && k->target.pid > 0 &&
         process_alive(k->target.pid, k->target.start_ticks))
         leave_traces(k);
+    else if (k->vm.path)
+        forget_monitor(k);
 }
 
 void keeper_main(const struct restore_args *args, uint64_t begun_ns,

@@ -35,6 +35,7 @@ struct keeper {
     struct preflight_lists lists;
     struct command_map map;
     struct target target;
+    bool inherited; /* its monitor, from a service manager */
     json_t *target_facts;
     uint64_t head_start_ms; /* of a QEMU that we start; 0: none */
     bool preloads_ram;      /* memory of the target may hold something */

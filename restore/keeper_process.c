@@ -11,6 +11,7 @@
 #include <sys/prctl.h>
 #include <sys/stat.h>
 
+#include "restore/fd_store.h"
 #include "restore/runtime_folder.h"
 
 #define LOG_AREA "keeper"
@@ -65,10 +66,13 @@ static int detach(struct keeper *k, struct error *err)
     return 0;
 }
 
+/* What a service manager kept for us lies lowest, and stays. */
 static void close_inherited(const struct link *front)
 {
-    if (front->fd > 3)
-        close_range(3, (unsigned)front->fd - 1, 0);
+    int first = 3 + fd_store_count();
+
+    if (front->fd > first)
+        close_range((unsigned)first, (unsigned)front->fd - 1, 0);
     close_range((unsigned)front->fd + 1, ~0u, 0);
 }
 
@@ -176,6 +180,18 @@ static int open_door(struct keeper *k, struct error *err)
     return rc < 0 ? rc : channel_listen(k->door_path, 4, &k->door, err);
 }
 
+/* If the keeper and the pager die while QEMU's main loop waits for a page, only
+ * who has this connection can still tell QEMU anything. */
+static void store_monitor(struct keeper *k)
+{
+    char name[FD_STORE_NAME_LEN];
+    struct error why = ERROR_INIT;
+
+    fd_store_name(k->target.pid, name);
+    if (fd_store_put(name, qmp_session_fd(k->target.qmp), &why) < 0)
+        keeper_note(k, why.message);
+}
+
 int keeper_settle(struct keeper *k, json_t *state, struct error *err)
 {
     cleanup_free char *path = NULL;
@@ -202,6 +218,7 @@ int keeper_settle(struct keeper *k, json_t *state, struct error *err)
         return rc;
     }
     k->vm = vm;
+    store_monitor(k);
     return 0;
 }
 

@@ -3,8 +3,9 @@
  * brought them is gone.
  *
  *   state file         this VM, this snapshot, this repository; or nothing
- *   monitor            negotiated anew: QEMU can do that only while its main
- *                      loop does not wait for a page
+ *   monitor            the one that a service manager kept, else negotiated
+ *                      anew: QEMU can do that only while its main loop does not
+ *                      wait for a page
  *   state of things    `completed`: nothing is left to be done
  *   spares             while the monitor answers
  *   the last pager     ended, if it still is there: it has no keeper, may hang
@@ -14,10 +15,13 @@
 #include <signal.h>
 
 #include "core/base/clock.h"
+#include "restore/fd_store.h"
 #include "restore/keeper_inside.h"
 
 #define LOG_AREA "keeper"
 #include "core/base/log.h"
+
+#define STATE_LIMIT_MS 2000 /* of a main loop that may wait for a page */
 
 static int find_vm(struct keeper *k, struct owed_vm *ret, struct error *err)
 {
@@ -39,13 +43,29 @@ static int find_vm(struct keeper *k, struct owed_vm *ret, struct error *err)
     return 0;
 }
 
+/* Its main loop may wait: then it answers out of band only. */
+static int inherit_monitor(struct keeper *k, const char *path, pid_t qemu,
+                           int fd, struct error *err)
+{
+    k->inherited = true;
+    return target_inherit(&k->target, path, qemu, fd, err);
+}
+
 static int open_monitor(struct keeper *k, const struct owed_vm *vm,
                         struct error *err)
 {
     const char *path = k->args->qmp_path ? k->args->qmp_path
                                          : json_path_str(vm->state, "qmp", "");
-    int rc = target_adopt(&k->target, path, owed_vm_process(vm, "qemu"), err);
+    pid_t qemu = owed_vm_process(vm, "qemu");
+    char name[FD_STORE_NAME_LEN];
+    int kept;
+    int rc;
 
+    fd_store_name(qemu, name);
+    kept = fd_store_take(name);
+    if (kept >= 0)
+        return inherit_monitor(k, path, qemu, kept, err);
+    rc = target_adopt(&k->target, path, qemu, err);
     if (rc == ERR_PEER && k->target.pid > 0)
         error_hint(err, "QEMU may be waiting for a page in its main loop, "
                         "where no new monitor can be negotiated; or another "
@@ -63,10 +83,18 @@ static int look_at_migration(struct keeper *k, struct error *err)
                                        "postcopy-recover",
                                        "postcopy-recover-setup"};
     cleanup_free char *state = NULL;
-    int rc = target_migration_state(&k->target, &state, err);
+    struct error why = ERROR_INIT;
+    unsigned before = qmp_session_set_timeout(k->target.qmp, STATE_LIMIT_MS);
+    int rc = target_migration_state(&k->target, &state, &why);
 
+    qmp_session_set_timeout(k->target.qmp, before);
+    if (rc == ERR_PEER && k->inherited && qmp_session_owed(k->target.qmp) > 0) {
+        keeper_note(k, "QEMU's main loop waits for a page; it is told out of "
+                       "band where that comes from");
+        return 1;
+    }
     if (rc < 0)
-        return rc;
+        return error_copy(err, &why);
     if (strcmp(state, "completed") == 0)
         return 0;
     for (size_t i = 0; i < ARRAY_LEN(owed); i++) {
@@ -85,6 +113,17 @@ static void end_last_pager(const struct owed_vm *vm)
         log_debug("pager %d: errno %d", (int)pid, errno);
 }
 
+/* A main loop that waits takes no descriptors: then a socket will do. */
+static int stock_up(struct keeper *k, struct error *err)
+{
+    struct error why = ERROR_INIT;
+    int rc = keeper_stock_up(k, &why);
+
+    if (rc == ERR_PEER && k->inherited && qmp_session_owed(k->target.qmp) > 0)
+        return 0;
+    return rc < 0 ? error_copy(err, &why) : 0;
+}
+
 static int take_over(struct keeper *k, struct owed_vm *vm, bool *ret_ran,
                      struct error *err)
 {
@@ -94,7 +133,7 @@ static int take_over(struct keeper *k, struct owed_vm *vm, bool *ret_ran,
 
     k->recovery.preempt = json_path_bool(assignment, "preempt", false);
     if (rc == 0)
-        rc = keeper_stock_up(k, err);
+        rc = stock_up(k, err);
     if (rc == 0)
         rc = keeper_settle(k, json_deep_copy(vm->state), err);
     if (rc < 0)

@@ -148,6 +148,19 @@ int target_adopt(struct target *t, const char *qmp_path, pid_t pid,
     return open_monitor(t, qmp_path, err);
 }
 
+int target_inherit(struct target *t, const char *qmp_path, pid_t pid, int fd,
+                   struct error *err)
+{
+    struct qmp_open_args args = {.path = qmp_path, .stop = t->stop};
+    int rc = qmp_session_adopt(&args, fd, &t->qmp, err);
+
+    if (rc < 0)
+        return rc;
+    learn_pid(t, pid);
+    t->qmp_path = strdup(qmp_path);
+    return t->qmp_path ? 0 : fail_nomem(err);
+}
+
 /* Capabilities. */
 
 /* blocktime only counts, for whoever asked QEMU for it. */

@@ -45,6 +45,10 @@ int target_attach(struct target *t, const char *qmp_path,
 /* A QEMU that runs, of this pid, behind this socket. */
 int target_adopt(struct target *t, const char *qmp_path, pid_t pid,
                  struct error *err) NODISCARD;
+/* The same by a monitor that an earlier keeper had; `fd` is taken over. Its main
+ * loop may be waiting for a page. */
+int target_inherit(struct target *t, const char *qmp_path, pid_t pid, int fd,
+                   struct error *err) NODISCARD;
 
 struct target_capabilities {
     bool postcopy;  /* postcopy-ram */

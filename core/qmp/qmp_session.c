@@ -404,24 +404,50 @@ static int new_session(const struct qmp_open_args *args,
     return 0;
 }
 
+static int learn_peer(struct qmp_session *s, struct error *err)
+{
+    struct channel_peer peer;
+    int rc = channel_peer(s->fd, &peer, err);
+
+    if (rc < 0)
+        return rc;
+    s->peer_pid = peer.pid;
+    s->peer_uid = peer.uid;
+    return 0;
+}
+
+int qmp_session_adopt(const struct qmp_open_args *args, int fd,
+                      struct qmp_session **ret, struct error *err)
+{
+    cleanup_close int taken = fd;
+    cleanup(qmp_session) struct qmp_session *s = NULL;
+    int rc = new_session(args, &s, err);
+
+    if (rc < 0)
+        return rc;
+    s->fd = steal_fd(&taken);
+    s->offers_oob = s->has_oob = true;
+    /* Above whatever was asked before: answers to that are late ones. */
+    s->last_id = (int64_t)(clock_monotonic_ns() / NS_PER_MS);
+    rc = learn_peer(s, err);
+    if (rc == 0)
+        *ret = steal_ptr(&s);
+    return rc;
+}
+
 int qmp_session_open(const struct qmp_open_args *args, struct qmp_session **ret,
                      struct error *err)
 {
     cleanup(qmp_session) struct qmp_session *s = NULL;
-    struct channel_peer peer;
     int rc = new_session(args, &s, err);
 
     if (rc < 0)
         return rc;
     rc = connect_in_time(args, &s->fd, err);
-    if (rc < 0)
-        return rc;
-    rc = channel_peer(s->fd, &peer, err);
-    if (rc < 0)
-        return rc;
-    s->peer_pid = peer.pid;
-    s->peer_uid = peer.uid;
-    rc = negotiate(s, args->oob, err);
+    if (rc == 0)
+        rc = learn_peer(s, err);
+    if (rc == 0)
+        rc = negotiate(s, args->oob, err);
     if (rc < 0)
         return rc;
     *ret = steal_ptr(&s);

@@ -30,6 +30,11 @@ struct qmp_open_args {
 int qmp_session_open(const struct qmp_open_args *args, struct qmp_session **ret,
                      struct error *err) NODISCARD;
 /* Closes the connection; QEMU goes on. Takes NULL. */
+/* One that somebody else has negotiated, out-of-band execution included, and
+ * left: `fd` is taken over, also when it fails. Of the peer nothing is known but
+ * its process. */
+int qmp_session_adopt(const struct qmp_open_args *args, int fd,
+                      struct qmp_session **ret, struct error *err) NODISCARD;
 void qmp_session_close(struct qmp_session *s);
 
 /* For poll(); readable means qmp_session_poll_event() has something to read. */

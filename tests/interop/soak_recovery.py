@@ -8,7 +8,8 @@ FIRN_SOAK_KILLS (200) pagers are killed on each version, several in a restore;
 then FIRN_SOAK_BOTH (50) times keeper and pager together. After the latter a VM
 cannot be had back if QEMU's main loop itself waits for a page, since nobody
 holds a monitor that was negotiated before: that is counted, not forgiven to
-firn otherwise. FIRN_SOAK_SEED repeats a run.
+firn otherwise. FIRN_SOAK_SEED repeats a run. FIRN_SOAK_OPTIONS (--preempt) are
+for the restores, FIRN_SOAK_VERSIONS (10.0) those that take them.
 """
 import os
 import random
@@ -23,6 +24,9 @@ from test_recovery import VERSIONS, begin, kill  # noqa: E402
 
 KILLS = int(os.environ.get("FIRN_SOAK_KILLS", 200))
 BOTH = int(os.environ.get("FIRN_SOAK_BOTH", 50))
+OPTIONS = os.environ.get("FIRN_SOAK_OPTIONS", "").split()
+if "FIRN_SOAK_VERSIONS" in os.environ:
+    VERSIONS = tuple(os.environ["FIRN_SOAK_VERSIONS"].split())
 SEED = int(os.environ.get("FIRN_SOAK_SEED", time.time()))
 KERNEL = "firn.mb=64 firn.rate=20000"
 
@@ -51,7 +55,7 @@ def forget(taken):
 def kill_some(version, most):
     """One restore, as many kills as it lives through; how many."""
     taken = fresh(version)
-    run = begin(taken)
+    run = begin(taken, *OPTIONS)
     killed = set()
     with taken.back() as guest:
         while len(killed) < most and run.poll() is None:
@@ -76,7 +80,7 @@ def kill_both(version):
     """True if the VM was had back, False if its main loop was stuck; None if
     it had all its pages before anything was killed."""
     taken = fresh(version)
-    run = begin(taken, "--max-bandwidth", "12M")
+    run = begin(taken, "--max-bandwidth", "12M", *OPTIONS)
     with taken.back() as guest:
         guest.qmp("query-status")
         time.sleep(random.uniform(0, 1.5))

@@ -9,6 +9,7 @@ The main loop is made to wait by `pmemsave`, which reads the guest's memory.
 import os
 import signal
 import socket
+import subprocess
 import sys
 import time
 
@@ -58,13 +59,17 @@ class Stuck:
         except FileNotFoundError:
             return 0
 
-    def expect_rescued(self):
-        """By the keeper that was there from the beginning."""
+    def expect_saved(self):
+        """The command that waited comes to its end."""
         answer = self.guest.monitor._receive(time.monotonic() + 60)
         while "event" in answer:
             answer = self.guest.monitor._receive(time.monotonic() + 60)
         assert answer == {"return": {}}, answer
         assert self.saved_bytes() == MEMORY
+
+    def expect_rescued(self):
+        """By the keeper that was there from the beginning."""
+        self.expect_saved()
         assert self.taken.process("keeper") in (self.keeper, 0)
         out, err = self.run.communicate(timeout=120)
         assert self.run.returncode == 0, (self.run.returncode, out, err)
@@ -117,6 +122,74 @@ def test_pagers_are_killed_in_a_row_while_the_main_loop_waits():
     for version in VERSIONS:
         many_killed(version)
     many_killed("10.0", "--preempt")
+
+
+# Keeper and pager together, under a service manager.
+
+
+class Manager:
+    """What systemd does for a unit with FileDescriptorStoreMax=."""
+
+    def __init__(self):
+        self.path = os.path.join(lab.tmpdir("firn-notify-"), "notify")
+        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.socket.bind(self.path)
+        self.store = {}
+
+    def take(self):
+        """What was sent until now."""
+        self.socket.setblocking(False)
+        while True:
+            try:
+                data, fds, _, _ = socket.recv_fds(self.socket, 4096, 4)
+            except BlockingIOError:
+                return self.store
+            told = dict(line.split("=", 1)
+                        for line in data.decode().splitlines())
+            if "FDSTORE" in told:
+                assert len(fds) == 1, (told, fds)
+                self.store[told["FDNAME"]] = fds[0]
+            elif "FDSTOREREMOVE" in told:
+                os.close(self.store.pop(told["FDNAME"]))
+
+    def start_again(self, taken, *args):
+        """The unit's next start, with what was kept: a finished process."""
+        (name, fd), = self.take().items()
+        words = (lab.firn_path(), *taken.argv(*args))
+        return subprocess.run(
+            ["sh", "-c", 'LISTEN_PID=$$ exec "$@" 3<&$KEPT', "sh", *words],
+            env={**os.environ, **taken.env, "NOTIFY_SOCKET": self.path,
+                 "LISTEN_FDS": "1", "LISTEN_FDNAMES": name,
+                 "KEPT": str(fd)},
+            pass_fds=[fd], text=True, capture_output=True, timeout=120)
+
+
+def all_killed(version, *args):
+    manager = Manager()
+    taken = shared(version)
+    taken.env["NOTIFY_SOCKET"] = manager.path
+    stuck = Stuck(taken, *args)
+    name = f"firn-qemu-{taken.process('qemu')}"
+    assert list(manager.take()) == [name], manager.store
+    kill(stuck.keeper)
+    kill(stuck.pager)
+    stuck.run.communicate(timeout=20)
+    stuck.expect_stuck()
+    done = manager.start_again(taken, "--resume")
+    assert done.returncode == 0, done
+    assert "main loop waits" in done.stderr, done
+    assert '"resident"' in done.stdout, done
+    stuck.expect_saved()
+    taken.expect_good(stuck.guest)
+    # It is given back when nothing is owed any more.
+    assert manager.take() == {}
+    stuck.close()
+
+
+def test_what_a_service_manager_kept_brings_back_a_stuck_vm():
+    all_killed("7.2")
+    all_killed("10.0")
+    all_killed("10.0", "--preempt")
 
 
 if __name__ == "__main__":
