@@ -5,6 +5,9 @@
 #include <cmocka.h>
 #undef fail
 
+#include <sys/socket.h>
+#include <unistd.h>
+
 #include "core/base/clock.h"
 #include "core/qmp/qmp_session.h"
 #include "tests/fakes/fake_monitor.h"
@@ -375,6 +378,34 @@ static void a_late_answer_is_dropped_among_events_too(void **state)
     finish(f);
 }
 
+/* Negotiated by somebody else, who may have left an answer behind. */
+static void a_session_that_was_left_is_gone_on_with(void **state)
+{
+    static const char late[] =
+        "{\"return\": {}, \"id\": 3}\n{\"event\": \"RESUME\"}\n";
+    struct fixture *f = *state;
+    struct qmp_open_args args = {
+        .path = "left", .stop = &f->stop, .timeout_ms = 50};
+    cleanup_json json_t *event = NULL;
+    char said[200] = "";
+    int fds[2];
+
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, fds), 0);
+    assert_int_equal(qmp_session_adopt(&args, fds[0], &f->session, &f->err), 0);
+    assert_true(qmp_session_has_oob(f->session));
+    assert_int_equal(qmp_session_peer_pid(f->session), getpid());
+    assert_failed(
+        f, qmp_execute_oob(f->session, "query-yank", NULL, NULL, &f->err),
+        ERR_PEER, "did not answer");
+    assert_true(read(fds[1], said, sizeof(said) - 1) > 0);
+    assert_non_null(strstr(said, "exec-oob"));
+    assert_int_equal(write(fds[1], late, sizeof(late) - 1), sizeof(late) - 1);
+    assert_int_equal(qmp_session_poll_event(f->session, &event, &f->err), 0);
+    assert_string_equal(json_path_str(event, "event", ""), "RESUME");
+    close(fds[1]);
+    qmp_session_close(f->session);
+}
+
 static void an_answer_to_no_command_ends_the_session(void **state)
 {
     static const struct fake_step steps[] = {
@@ -538,6 +569,7 @@ int main(void)
         TEST(a_refusal_has_qemus_own_words),
         TEST(a_late_answer_is_not_taken_for_the_next_one),
         TEST(a_late_answer_is_dropped_among_events_too),
+        TEST(a_session_that_was_left_is_gone_on_with),
         TEST(an_answer_to_no_command_ends_the_session),
         TEST(an_answer_without_id_ends_the_session),
         TEST(qemu_may_end_while_it_is_asked),
