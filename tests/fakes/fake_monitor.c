@@ -100,6 +100,19 @@ static bool expect(struct fake_monitor *m, int fd, const struct fake_step *step)
     return true;
 }
 
+static bool listen_at(struct fake_monitor *m, const char *path)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+    snprintf(address.sun_path, sizeof(address.sun_path), "%s", path);
+    if (bind(fd, (struct sockaddr *)&address, sizeof(address)) < 0 ||
+        listen(fd, 4) < 0 || m->n_kept == FAKE_KEPT_MAX)
+        return trouble(m, "cannot listen at", path);
+    m->kept_fds[m->n_kept++] = fd;
+    return true;
+}
+
 static bool answer(struct fake_monitor *m, int fd, const struct fake_step *step)
 {
     char line[2048];
@@ -147,6 +160,8 @@ static bool play(struct fake_monitor *m, int fd, const struct fake_step *step)
     case FAKE_EXPECT_FD:
     case FAKE_KEEP_FD:
         return expect(m, fd, step);
+    case FAKE_LISTEN:
+        return listen_at(m, step->text);
     case FAKE_ANSWER:
     case FAKE_REFUSE:
         return answer(m, fd, step);

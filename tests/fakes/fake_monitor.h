@@ -19,6 +19,7 @@ enum fake_how {
     FAKE_EXPECT,    /* the next line holds `text` */
     FAKE_EXPECT_FD, /* the same, with a descriptor: writes "hello" into it */
     FAKE_KEEP_FD,   /* the same, and keeps it: the test's to close */
+    FAKE_LISTEN,    /* at the path `text`; kept as well, to be accepted from */
     FAKE_ANSWER,    /* {"return": TEXT, "id": of the last line expected} */
     FAKE_REFUSE,    /* an error with the description `text`, the same id */
     FAKE_FLOOD,     /* 'x' without a line end until the client is gone */
