@@ -33,10 +33,11 @@
 #define LOG_AREA "keeper"
 #include "core/base/log.h"
 
-/* By itself, at most: about what a guest without hints waits for its first
- * faults. Hints that need longer come in the order of touch, so the guest meets
- * them halfway. */
-#define HEAD_START_MS 200u
+/* By itself: until all hints are there, so long at most; a look tells when they
+ * are far too many. They come in the order of touch, so the guest meets the rest
+ * halfway. */
+#define HEAD_START_MS      500u
+#define HEAD_START_LOOK_MS 100u
 
 /* Notes and differences. */
 
@@ -293,6 +294,9 @@ static int make_assignment(struct keeper *k, json_t **ret, struct error *err)
 
     if (!feed)
         return fail_nomem(err);
+    if (k->args->head_start_ms == RESTORE_HEAD_START_AUTO)
+        json_object_set_new(feed, "head_start_look_ms",
+                            json_integer(HEAD_START_LOOK_MS));
     for (uint32_t i = 0; i < blocks->n; i++) {
         const char *idstr = blocks->blocks[i].idstr;
         uint64_t bytes = preflight_host_page(k->target_facts, idstr);

@@ -10,8 +10,7 @@
 
 #include "core/base/bitmap.h"
 
-#define DEPTH       16u /* reads in flight */
-#define NEAR_FRAMES 8u  /* no farther from a page's frame in the pack */
+#define DEPTH 16u /* reads in flight */
 
 uint32_t page_gatherer_batch_pages(const struct page_gatherer_args *args)
 {
@@ -159,8 +158,8 @@ static void add_if_due(struct page_gatherer *g, uint32_t block, pgno_t pgno)
     bitmap_set(&g->brought[block], pgno);
 }
 
-/* The whole frame around a page: it costs the same, and is not read again. */
-static void add_frame(struct page_gatherer *g, uint32_t block, pgno_t pgno)
+void page_gatherer_add_frame(struct page_gatherer *g, uint32_t block,
+                             pgno_t pgno)
 {
     pgno_t first;
     pgno_t end;
@@ -172,42 +171,12 @@ static void add_frame(struct page_gatherer *g, uint32_t block, pgno_t pgno)
         add_if_due(g, block, first);
 }
 
-/* Stored beside `at`, or zero: what is shared with pages elsewhere costs a read
- * of its own, and comes with the rest. */
-static bool is_beside(const struct page_gatherer *g, uint32_t block,
-                      pgno_t pgno, const struct page_place *at)
+void page_gatherer_add_frames(struct page_gatherer *g, uint32_t block,
+                              pgno_t first, pgno_t end)
 {
-    struct error ignored = ERROR_INIT;
-    struct page_place p;
-
-    if (snapshot_frames_locate(g->args.frames, block, pgno, &p, &ignored) < 0)
-        return false;
-    return p.zero ||
-           (p.pack == at->pack && p.frame + NEAR_FRAMES >= at->frame &&
-            p.frame <= at->frame + NEAR_FRAMES);
-}
-
-/* A zero page has no place: the zero ones around it. */
-void page_gatherer_add_around(struct page_gatherer *g, uint32_t block,
-                              pgno_t pgno)
-{
-    pgno_t first = pgno / GATHER_AROUND * GATHER_AROUND;
-    pgno_t end =
-        MIN(first + GATHER_AROUND, ramblock_pages(&g->blocks->blocks[block]));
-    struct error ignored = ERROR_INIT;
-    struct page_place place;
-
-    if (snapshot_frames_locate(g->args.frames, block, pgno, &place, &ignored) <
-        0)
-        return;
-    if (place.zero)
-        place.pack = UINT32_MAX;
-    else
-        add_frame(g, block, pgno);
-    for (; first < end; first++) {
-        if (is_beside(g, block, first, &place))
-            add_frame(g, block, first);
-    }
+    end = MIN(end, ramblock_pages(&g->blocks->blocks[block]));
+    for (; first < end; first++)
+        page_gatherer_add_frame(g, block, first);
 }
 
 /* All pages of a unit of several; none if it is zero. */
@@ -322,11 +291,27 @@ int page_gatherer_finish(struct page_gatherer *g, enum page_turn turn,
 
     if (rc < 0)
         return rc;
-    if (why.code != 0)
+    if (why.code != 0) {
         show_damaged(g, turn);
-    else
-        show(g, turn);
+        return 0;
+    }
+    if (turn == PAGE_TURN_FILL && g->args.telltales)
+        g->batch->shown.n = telltales_take(
+            g->args.telltales, g->batch->pages, g->batch->shown.n);
+    show(g, turn);
     return 0;
+}
+
+void page_gatherer_show_telltales(struct page_gatherer *g)
+{
+    struct shelf_batch *b;
+
+    if (!page_gatherer_begin(g, PAGE_TURN_FILL))
+        return;
+    b = g->batch;
+    b->shown.n =
+        telltales_give(g->args.telltales, b->pages, b->room, g->batch_pages);
+    show(g, PAGE_TURN_FILL);
 }
 
 int page_gatherer_bring_unit(struct page_gatherer *g, uint32_t block,

@@ -14,16 +14,17 @@
 
 #include "restore/prefetch/prefetch_plan.h"
 #include "restore/stock_shelf.h"
+#include "restore/telltales.h"
 #include "storage/snapshot_frames.h"
 
-#define GATHER_PAGES  128u /* 512 KiB: what the caches of a core hold */
-#define GATHER_AROUND 32u  /* pages, aligned: 128 KiB of the guest */
+#define GATHER_PAGES 128u /* 512 KiB: what the caches of a core hold */
 
 struct page_gatherer_args {
     struct snapshot_frames *frames; /* these outlive the gatherer */
     const struct page_queue *queue; /* for page_queue_taken() */
     struct prefetch_plan *plan; /* whose samples are kept back; NULL: none */
     struct stock_shelf *shelf;  /* not used before begin() */
+    struct telltales *telltales; /* keeps back pages of the fill; NULL: none */
 };
 
 struct page_gatherer {
@@ -66,13 +67,20 @@ size_t page_gatherer_left(const struct page_gatherer *g);
 /* One data page; there is room. */
 void page_gatherer_add(struct page_gatherer *g, uint32_t block, pgno_t pgno,
                        const struct page_place *place);
-/* What a guest that touches this page is likely to touch next, the page first:
- * whole frames, and zero pages. What does not fit is left out. */
-void page_gatherer_add_around(struct page_gatherer *g, uint32_t block,
-                              pgno_t pgno);
-/* Reads what was added and shows it; nothing: the batch stays. */
+/* A page with the rest of its frame, which costs the same, as far as nobody has
+ * them; a zero page alone. What does not fit is left out. */
+void page_gatherer_add_frame(struct page_gatherer *g, uint32_t block,
+                             pgno_t pgno);
+/* The same of all pages from `first` to `end`, wherever they are stored. */
+void page_gatherer_add_frames(struct page_gatherer *g, uint32_t block,
+                              pgno_t first, pgno_t end);
+/* Reads what was added and shows it; nothing: the batch stays. Telltales among
+ * what the fill brought are kept back: there is room for all. */
 int page_gatherer_finish(struct page_gatherer *g, enum page_turn turn,
                          struct error *err) NODISCARD;
+
+/* The oldest telltales, as a batch of the fill. */
+void page_gatherer_show_telltales(struct page_gatherer *g);
 
 /* One unit of several pages, in a batch of its own, unless it is zero or
  * brought before; lost as a whole. `first` is its first page. */

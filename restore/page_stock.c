@@ -18,7 +18,18 @@
 #define LOG_AREA "stock"
 #include "core/base/log.h"
 
-enum phase { PHASE_PLAN = 0, PHASE_FILL, PHASE_HUGE, PHASE_SAMPLES, PHASE_END };
+#define AROUND 16u /* pages before and behind one that is asked for */
+/* 64 MiB of pages kept back: what lies around them is 1 GiB. */
+#define TELLTALES_MAX 16384u
+
+enum phase {
+    PHASE_PLAN = 0,
+    PHASE_FILL,
+    PHASE_HUGE,
+    PHASE_TELLTALES,
+    PHASE_SAMPLES,
+    PHASE_END
+};
 
 struct page_stock {
     /* set before the thread starts, then read only */
@@ -29,6 +40,7 @@ struct page_stock {
     enum phase phase;
     struct page_gatherer gatherer;
     struct page_window window;
+    struct telltales telltales; /* with a fill */
     uint32_t next_block; /* of huge units */
     pgno_t next_pgno;
     size_t next_sample; /* group */
@@ -38,6 +50,16 @@ struct page_stock {
 };
 
 /* ---- Hints and neighbours ---- */
+
+/* What a guest that touches this page is likely to touch next, wherever it is
+ * stored. */
+static void add_around(struct page_gatherer *g, const struct hint *h)
+{
+    page_gatherer_add_frame(g, h->block, h->pgno);
+    page_gatherer_add_frames(g, h->block, h->pgno, h->pgno + AROUND);
+    page_gatherer_add_frames(
+        g, h->block, h->pgno - MIN(h->pgno, (pgno_t)AROUND), h->pgno);
+}
 
 /* Pages of a group that are 4 KiB large, with what is around them. */
 static int bring_hints(struct page_gatherer *g, const struct hint *h, size_t n,
@@ -49,13 +71,13 @@ static int bring_hints(struct page_gatherer *g, const struct hint *h, size_t n,
         if (!page_gatherer_is_single(g, h[i].block))
             continue;
         /* Room for all around it, and for the rest of the outermost frames. */
-        if (page_gatherer_left(g) < 2 * GATHER_AROUND)
+        if (page_gatherer_left(g) < 4 * AROUND)
             rc = page_gatherer_finish(g, PAGE_TURN_PREFETCH, err);
         if (rc < 0)
             return rc;
         if (!g->batch && !page_gatherer_begin(g, PAGE_TURN_PREFETCH))
             return 0;
-        page_gatherer_add_around(g, h[i].block, h[i].pgno);
+        add_around(g, &h[i]);
     }
     return page_gatherer_finish(g, PAGE_TURN_PREFETCH, err);
 }
@@ -78,13 +100,26 @@ static int bring_group(struct page_stock *s, size_t group, struct error *err)
     return rc;
 }
 
-static int bring_near(struct page_gatherer *g, const struct page_position *at,
-                      struct error *err)
+static int bring_range(struct page_gatherer *g, uint32_t block, pgno_t first,
+                       pgno_t end, struct error *err)
 {
     if (!page_gatherer_begin(g, PAGE_TURN_NEAR))
         return 0;
-    page_gatherer_add_around(g, at->block, at->pgno);
+    page_gatherer_add_frames(g, block, first, end);
     return page_gatherer_finish(g, PAGE_TURN_NEAR, err);
+}
+
+/* Most guests go forwards: what lies there is shown first. */
+static int bring_near(struct page_gatherer *g, const struct page_position *at,
+                      struct error *err)
+{
+    int rc = bring_range(g, at->block, at->pgno, at->pgno + AROUND, err);
+
+    if (rc == 0)
+        rc = bring_range(g, at->block,
+                         at->pgno - MIN(at->pgno, (pgno_t)AROUND), at->pgno,
+                         err);
+    return rc;
 }
 
 /* ---- The rest ---- */
@@ -116,6 +151,10 @@ static int fill_piece(struct page_stock *s, struct error *err)
         s->phase = PHASE_HUGE;
         return 0;
     }
+    if (telltales_left(&s->telltales) < s->gatherer.batch_pages) {
+        page_gatherer_show_telltales(&s->gatherer);
+        return 0;
+    }
     if (!page_gatherer_begin(&s->gatherer, PAGE_TURN_FILL))
         return 0;
     add_piece(&s->gatherer, &s->window);
@@ -132,7 +171,7 @@ static int fill_huge(struct page_stock *s, struct error *err)
     uint32_t unit;
 
     if (block == s->blocks->n) {
-        s->phase = PHASE_SAMPLES;
+        s->phase = PHASE_TELLTALES;
         return 0;
     }
     pages = ramblock_pages(&s->blocks->blocks[block]);
@@ -149,6 +188,16 @@ static int fill_huge(struct page_stock *s, struct error *err)
     s->next_pgno = pgno + unit;
     return page_gatherer_bring_unit(&s->gatherer, block, pgno, PAGE_TURN_FILL,
                                     err);
+}
+
+static void fill_telltales(struct page_stock *s)
+{
+    page_gatherer_show_telltales(&s->gatherer);
+    /* What is brought from here on nobody waits to hear of. */
+    if (s->telltales.n == 0) {
+        s->gatherer.args.telltales = NULL;
+        s->phase = PHASE_SAMPLES;
+    }
 }
 
 /* A page that was kept back, if nobody asked for it. */
@@ -207,6 +256,9 @@ static int do_phase(struct page_stock *s, struct error *err)
         return fill_piece(s, err);
     case PHASE_HUGE:
         return fill_huge(s, err);
+    case PHASE_TELLTALES:
+        fill_telltales(s);
+        return 0;
     case PHASE_SAMPLES:
         return fill_samples(s, err);
     case PHASE_END:
@@ -263,10 +315,15 @@ int page_stock_new(const struct page_stock_args *args, struct page_stock **ret,
     gatherer = (struct page_gatherer_args){.frames = args->frames,
                                            .queue = args->queue,
                                            .plan = args->plan,
-                                           .shelf = &s->shelf};
+                                           .shelf = &s->shelf,
+                                           .telltales = args->fill
+                                                            ? &s->telltales
+                                                            : NULL};
     worker_group_init(&s->group, no_cancel, NULL);
     rc = stock_shelf_init(&s->shelf, page_gatherer_batch_pages(&gatherer),
                           args->ready, args->arg, err);
+    if (rc == 0 && args->fill)
+        rc = telltales_init(&s->telltales, TELLTALES_MAX, err);
     if (rc == 0)
         rc = page_gatherer_init(&s->gatherer, &gatherer, err);
     if (rc == 0)
@@ -285,6 +342,7 @@ void page_stock_free(struct page_stock *s)
     worker_group_release(&s->group);
     page_gatherer_release(&s->gatherer);
     page_window_release(&s->window);
+    telltales_release(&s->telltales);
     stock_shelf_release(&s->shelf);
     free(s);
 }

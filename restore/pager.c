@@ -10,8 +10,8 @@
  *
  *   keeper → pager  {"type":"feed","repository","snapshot","eager","resume",
  *                    "zeroed_block","prefetch","fill","max_bandwidth",
- *                    "settle_ms","head_start_ms","preempt","blocktime",
- *                    "host_pages":{block: bytes}}
+ *                    "settle_ms","head_start_ms","head_start_look_ms",
+ *                    "preempt","blocktime","host_pages":{block: bytes}}
  *                   {"type":"qemu","figures"}  behind "resident", with
  *                                              "blocktime"
  *   pager → keeper  {"type":"fed"}        all but pages (eager: all) is written
@@ -46,6 +46,8 @@
 
 /* Frames that were decompressed for one page and may be asked for again. */
 #define CACHE_BYTES (16u << 20)
+/* Of a group of hints one is kept back, which is a fault. */
+#define GROUP_PAGES 64u
 /* Runs that asked for fewer pages are no hint. */
 #define RUN_MIN_PAGES 8u
 
@@ -211,7 +213,7 @@ static int make_plan(struct pager *p, struct error *err)
         .hints = &hints,
         .blocks = blocks,
         .n_blocks = p->blocks.n,
-        .group_pages = PREFETCH_GROUP,
+        .group_pages = GROUP_PAGES,
     };
     struct error why = ERROR_INIT;
 
@@ -315,6 +317,9 @@ static int serve_lazily(struct pager *p, struct postcopy_result *ret,
             (uint64_t)json_path_int(p->feed, "settle_ms", 0) * NS_PER_MS,
         .head_start_ns =
             (uint64_t)json_path_int(p->feed, "head_start_ms", 0) * NS_PER_MS,
+        .head_start_look_ns =
+            (uint64_t)json_path_int(p->feed, "head_start_look_ms", 0) *
+            NS_PER_MS,
         .data_pages = data_pages(p),
     };
 

@@ -58,7 +58,9 @@ struct server {
     bool loaded;
     bool ahead_told;
     bool exhausted;
+    uint64_t begun_ns;    /* pages are sent since */
     uint64_t ahead_by_ns; /* the head start is over then */
+    uint64_t look_at_ns;  /* 0: or when the hints are too many */
     uint64_t deadline_ns; /* for the answer that is due; 0: none */
     const char *awaited;  /* what that is */
 };
@@ -97,6 +99,8 @@ static void take_pongs(struct server *s)
     s->deadline_ns = 0;
     page_feed_loaded(s->feed);
     s->ahead_by_ns = clock_monotonic_ns() + s->args->head_start_ns;
+    if (s->args->head_start_look_ns)
+        s->look_at_ns = clock_monotonic_ns() + s->args->head_start_look_ns;
     if (w && w->loaded)
         w->loaded(w->arg);
 }
@@ -126,14 +130,30 @@ static void tell_turn(const struct server *s)
         w->turn(w->arg);
 }
 
+/* At the speed seen not even half of the hints will be there in time: the guest
+ * meets them halfway sooner than it would wait for them. */
+static bool hints_are_too_many(const struct server *s, uint64_t now_ns)
+{
+    double share;
+
+    if (!s->look_at_ns || now_ns < s->look_at_ns || !s->args->plan)
+        return false;
+    share = (double)prefetch_plan_taken(s->args->plan) /
+            (double)MAX(prefetch_plan_groups(s->args->plan), (size_t)1);
+    return (double)(now_ns - s->begun_ns) >
+           2 * share * (double)(s->ahead_by_ns - s->begun_ns);
+}
+
 /* Whoever is told lets the VM go: once, and late rather than never. */
 static void tell_ahead(struct server *s)
 {
     const struct postcopy_watch *w = s->args->watch;
+    uint64_t now = clock_monotonic_ns();
 
     if (s->ahead_told || !s->loaded || !s->args->head_start_ns)
         return;
-    if (!page_feed_is_ahead(s->feed) && clock_monotonic_ns() < s->ahead_by_ns)
+    if (!page_feed_is_ahead(s->feed) && now < s->ahead_by_ns &&
+        !hints_are_too_many(s, now))
         return;
     s->ahead_told = true;
     if (w && w->ahead)
@@ -412,6 +432,7 @@ int postcopy_serve(const struct postcopy_args *args,
         rc = args->resume ? resume(&s, err) : write_prologue(&s, err);
     if (rc == 0)
         rc = open_section(&s, err);
+    s.begun_ns = clock_monotonic_ns();
     if (rc == 0 && !args->resume)
         rc = page_feed_start(s.feed, err);
     if (rc == 0)

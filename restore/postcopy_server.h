@@ -65,6 +65,9 @@ struct postcopy_args {
     uint64_t max_bandwidth;         /* bytes a second of the rest; 0: any */
     uint64_t settle_ns;             /* all must be there by then; 0: any */
     uint64_t head_start_ns;         /* ahead() at the latest */
+    /* Earlier, from then on, when not even half of the hints' pages will be
+     * there by that time; 0: not so. */
+    uint64_t head_start_look_ns;
     uint64_t data_pages;            /* with content, about */
 };
 

@@ -32,6 +32,7 @@ struct prefetch_plan {
     /* by any thread, each for itself */
     _Atomic unsigned char *groups; /* enum group_state */
     _Atomic unsigned char *asked;  /* of a hinted page */
+    _Atomic size_t n_taken;        /* groups, once open */
     _Atomic size_t next_group;     /* where to go on */
     _Atomic size_t swept_groups;   /* the second time through, for gaps */
 
@@ -201,10 +202,17 @@ bool prefetch_plan_claim(struct prefetch_plan *p, size_t g)
     unsigned char open = GROUP_OPEN;
 
     assert(g < p->n_groups);
-    return atomic_compare_exchange_strong_explicit(&p->groups[g], &open,
-                                                   GROUP_TAKEN,
-                                                   memory_order_seq_cst,
-                                                   memory_order_seq_cst);
+    if (!atomic_compare_exchange_strong_explicit(
+            &p->groups[g], &open, GROUP_TAKEN, memory_order_seq_cst,
+            memory_order_seq_cst))
+        return false;
+    p->n_taken++;
+    return true;
+}
+
+size_t prefetch_plan_taken(const struct prefetch_plan *p)
+{
+    return p->n_taken;
 }
 
 bool prefetch_plan_next(struct prefetch_plan *p, size_t *ret)

@@ -59,6 +59,8 @@ bool prefetch_plan_next(struct prefetch_plan *p, size_t *ret);
 bool prefetch_plan_claim(struct prefetch_plan *p, size_t g);
 /* The guest is at this group: go on with it, or behind it if it is taken. */
 void prefetch_plan_jump(struct prefetch_plan *p, size_t g);
+/* How many are taken. */
+size_t prefetch_plan_taken(const struct prefetch_plan *p);
 /* All pages of a taken group are brought. */
 void prefetch_plan_finish(struct prefetch_plan *p, size_t g);
 /* Somebody took it and has not finished it. */

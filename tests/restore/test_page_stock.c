@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "restore/page_stock.h"
+#include "restore/telltales.h"
 #include "tests/restore/frames_queue.h"
 
 /*
@@ -191,6 +192,27 @@ static void what_is_taken_already_is_left_out(void **state)
     bench_close(b);
 }
 
+static void telltales_come_behind_what_lies_around_them(void **state)
+{
+    struct bench *b = bench_open(*state, 1);
+    unsigned last = 0;
+    unsigned first = ~0u;
+
+    bench_start(b, true);
+    take_all(b);
+    for (pgno_t p = 0; p < FIXTURE_PAGES; p++) {
+        assert_int_equal(b->brought[p], has_data(p, b));
+        if (!has_data(p, b))
+            continue;
+        if (is_telltale(p))
+            first = MIN(first, b->order[p]);
+        else
+            last = MAX(last, b->order[p]);
+    }
+    assert_true(first > last);
+    bench_close(b);
+}
+
 static void hints_come_first_and_their_samples_last(void **state)
 {
     struct bench *b = bench_open(*state, 1);
@@ -229,17 +251,21 @@ static void without_a_fill_only_hints_and_neighbours_come(void **state)
             usleep(50);
     }
     assert_int_equal(b->turn[1], PAGE_TURN_PREFETCH);
-    for (pgno_t p = 40; p < FIXTURE_PAGES; p++)
+    for (pgno_t p = 60; p < FIXTURE_PAGES; p++)
         assert_int_equal(b->brought[p], 0);
 
+    /* What is ahead of it, then what is behind. */
     page_stock_asked(b->stock, 0, 1001);
     while (!take(b))
         usleep(50);
-    for (pgno_t p = 992; p < 1024; p++) {
+    while (!take(b))
+        usleep(50);
+    for (pgno_t p = 985; p < 1017; p++) {
         assert_int_equal(b->brought[p], has_data(p, b));
         assert_int_equal(b->turn[p], has_data(p, b) ? PAGE_TURN_NEAR : 0);
     }
-    assert_int_equal(b->brought[1024], 0);
+    assert_true(b->order[985] > b->order[1016]);
+    assert_int_equal(b->brought[1040], 0);
     assert_true(b->zeros >= 6); /* and its zero pages: they cost nothing */
     assert_false(page_stock_done(b->stock));
     bench_close(b);
@@ -331,6 +357,7 @@ int main(void)
         FIXTURE_TEST(every_data_page_is_brought_once),
         FIXTURE_TEST(each_frame_is_read_once_though_pages_share_it),
         FIXTURE_TEST(what_is_taken_already_is_left_out),
+        FIXTURE_TEST(telltales_come_behind_what_lies_around_them),
         FIXTURE_TEST(hints_come_first_and_their_samples_last),
         FIXTURE_TEST(without_a_fill_only_hints_and_neighbours_come),
         FIXTURE_TEST(neighbours_overtake_a_fill_that_nobody_takes),

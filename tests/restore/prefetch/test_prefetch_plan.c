@@ -121,8 +121,10 @@ static void a_group_is_taken_by_one(void **state)
     assert_true(prefetch_plan_claim(p, 0));
     assert_false(prefetch_plan_claim(p, 0));
     assert_true(prefetch_plan_in_work(p, 0));
+    assert_int_equal(prefetch_plan_taken(p), 1);
     assert_true(prefetch_plan_next(p, &g));
     assert_int_equal(g, 1);
+    assert_int_equal(prefetch_plan_taken(p), 2);
     prefetch_plan_finish(p, 0);
     assert_false(prefetch_plan_in_work(p, 0));
     assert_false(prefetch_plan_claim(p, 0));
