@@ -14,7 +14,7 @@
 
 enum restore_on_error { RESTORE_ON_ERROR_HANG = 0, RESTORE_ON_ERROR_KILL };
 
-/* A short one when there are hints. */
+/* Until the hints are there, or a short one when they are too many. */
 #define RESTORE_HEAD_START_AUTO UINT64_MAX
 
 struct restore_event_running {

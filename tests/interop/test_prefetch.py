@@ -76,10 +76,10 @@ def fewer_faults(version):
         <= first["faults"] * 0.1, (first, second)
     assert second["filled_pages"] == 0, second
     print(f"{version}: {first['faults']} faults, then {second['faults']}")
-    # Without them it is as it was.
+    # Without them it is as it was, in one pass instead of two.
     third = until_touched(t, "--prefetch", "off")
     assert third["prefetched_pages"] == 0, third
-    assert third["faults"] > first["faults"] * 0.5, (first, third)
+    assert third["faults"] > first["faults"] * 0.25, (first, third)
 
 
 def test_hints_of_one_restore_take_nine_faults_of_ten_on_10_0():
