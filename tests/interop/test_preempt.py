@@ -70,7 +70,7 @@ def test_qemu_7_2_is_refused_by_name():
 
 
 def test_20_pagers_are_killed():
-    kill_pagers("10.0", 20, 0.2, "--preempt", "--max-bandwidth", "8M")
+    kill_pagers("10.0", 20, 0.2, "--preempt")
 
 
 def test_a_pager_that_hangs_is_replaced():

@@ -86,7 +86,8 @@ def kill_pagers(version, times, longest, *args):
     """Kills within `longest` seconds after each pager began: its handshake is
     among what they hit. More kills than there are spare connections."""
     taken = shared(version)
-    run = begin(taken, *args)
+    # Slower than SLOW: all of them must come before the end.
+    run = begin(taken, "--max-bandwidth", "4M", *args)
     killed = set()
     for _ in range(times):
         pid = taken.wait_process("pager", killed)
