@@ -61,15 +61,54 @@ static void add_around(struct page_gatherer *g, const struct hint *h)
         g, h->block, h->pgno - MIN(h->pgno, (pgno_t)AROUND), h->pgno);
 }
 
+static int bring_range(struct page_gatherer *g, uint32_t block, pgno_t first,
+                       pgno_t end, struct error *err)
+{
+    if (!page_gatherer_begin(g, PAGE_TURN_NEAR))
+        return 0;
+    page_gatherer_add_frames(g, block, first, end);
+    return page_gatherer_finish(g, PAGE_TURN_NEAR, err);
+}
+
+/* Most guests go forwards: what lies there is shown first. */
+static int bring_near(struct page_gatherer *g, const struct page_position *at,
+                      struct error *err)
+{
+    int rc = bring_range(g, at->block, at->pgno, at->pgno + AROUND, err);
+
+    if (rc == 0)
+        rc = bring_range(g, at->block,
+                         at->pgno - MIN(at->pgno, (pgno_t)AROUND), at->pgno,
+                         err);
+    return rc;
+}
+
+/* A guest that outruns its hints waits for what it touches, not for them. */
+static int bring_asked(struct page_gatherer *g, struct error *err)
+{
+    struct page_position at;
+    int rc;
+
+    if (!stock_shelf_next_asked(g->args.shelf, &at))
+        return 0;
+    rc = page_gatherer_finish(g, PAGE_TURN_PREFETCH, err);
+    return rc < 0 ? rc : bring_near(g, &at, err);
+}
+
 /* Pages of a group that are 4 KiB large, with what is around them. */
 static int bring_hints(struct page_gatherer *g, const struct hint *h, size_t n,
                        struct error *err)
 {
     for (size_t i = 0; i < n; i++) {
-        int rc = 0;
+        int rc;
 
         if (!page_gatherer_is_single(g, h[i].block))
             continue;
+        rc = bring_asked(g, err);
+        if (rc < 0)
+            return rc;
+        if (!g->batch && !page_gatherer_begin(g, PAGE_TURN_PREFETCH))
+            return 0;
         /* Room for all around it, and for the rest of the outermost frames. */
         if (page_gatherer_left(g) < 4 * AROUND)
             rc = page_gatherer_finish(g, PAGE_TURN_PREFETCH, err);
@@ -97,28 +136,6 @@ static int bring_group(struct page_stock *s, size_t group, struct error *err)
                                           PAGE_TURN_PREFETCH, err);
     }
     prefetch_plan_finish(s->args.plan, group);
-    return rc;
-}
-
-static int bring_range(struct page_gatherer *g, uint32_t block, pgno_t first,
-                       pgno_t end, struct error *err)
-{
-    if (!page_gatherer_begin(g, PAGE_TURN_NEAR))
-        return 0;
-    page_gatherer_add_frames(g, block, first, end);
-    return page_gatherer_finish(g, PAGE_TURN_NEAR, err);
-}
-
-/* Most guests go forwards: what lies there is shown first. */
-static int bring_near(struct page_gatherer *g, const struct page_position *at,
-                      struct error *err)
-{
-    int rc = bring_range(g, at->block, at->pgno, at->pgno + AROUND, err);
-
-    if (rc == 0)
-        rc = bring_range(g, at->block,
-                         at->pgno - MIN(at->pgno, (pgno_t)AROUND), at->pgno,
-                         err);
     return rc;
 }
 
