@@ -1,7 +1,6 @@
 #include "tests/fakes/assert_error.h"
 
 #include "storage/frame_cache.h"
-#include "storage/segment_cache.h"
 
 static void add(struct frame_cache *c, uint32_t pack, uint32_t frame,
                 size_t bytes)
@@ -109,41 +108,6 @@ static void many_frames_come_and_go(void **state)
     frame_cache_free(c);
 }
 
-static void put_segment(struct segment_cache *c, uint32_t block, uint64_t segno)
-{
-    static struct segment s;
-    const struct cached_segment *ret;
-    uint8_t id[16] = {1};
-    struct error err;
-
-    segment_init(&s);
-    segment_add(&s, 3, id, (uint32_t)segno);
-    assert_ok(segment_cache_put(c, block, segno, &s, &ret, &err), &err);
-    assert_int_equal(ret->runs[0].item, segno);
-}
-
-static void a_segment_is_kept_until_another_takes_its_slot(void **state)
-{
-    const struct cached_segment *found;
-    struct segment_cache *c;
-    struct error err;
-
-    assert_ok(segment_cache_new(&c, &err), &err);
-    assert_null(segment_cache_find(c, 0, 0));
-    put_segment(c, 0, 5);
-    put_segment(c, 1, 5);
-    found = segment_cache_find(c, 0, 5);
-    assert_non_null(found);
-    assert_int_equal(found->block, 0);
-    assert_int_equal(found->n_runs, 1);
-    assert_non_null(segment_cache_find(c, 1, 5));
-
-    put_segment(c, 0, 5 + 4096);
-    assert_null(segment_cache_find(c, 0, 5));
-    assert_non_null(segment_cache_find(c, 0, 5 + 4096));
-    segment_cache_free(c);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -152,7 +116,6 @@ int main(void)
         cmocka_unit_test(the_bound_is_in_bytes),
         cmocka_unit_test(a_dropped_frame_is_gone),
         cmocka_unit_test(many_frames_come_and_go),
-        cmocka_unit_test(a_segment_is_kept_until_another_takes_its_slot),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
