@@ -8,9 +8,9 @@
  * Level 1 and those below are for speed. There the table of zstd has 1 Ki
  * entries and so stays in the first cache, with all else; and at level 1
  * literals are coded only where a sample of the frame promises something for
- * it. In frames of 32 KiB, over the memory of a guest, that is a quarter less
- * time for 4 % more bytes than with zstd's own choices, and a tenth less to
- * decompress; over the files of /usr a fifth less for 5 % more.
+ * it. In frames of 32 KiB, over the memory of a guest, that is 18 % less time
+ * for 4 % more bytes than with zstd's own choices; over the files of /usr 20 %
+ * less for 5 % more (docs/capture.md has the table).
  *
  * A frame is decompressed only when it is one whole zstd frame that needs no
  * dictionary: zstd itself would also take several frames in a row and skip
