@@ -4,7 +4,8 @@
  * The keeper must not hang because a front was stopped with Ctrl-Z, nor a pager
  * because its keeper is busy; so a line that does not fit at once is lost, and
  * messages are small and few enough that it does not happen while the other end
- * reads. Lines that came before the end of the other side are still given out;
+ * reads. It is lost whole: the kernel takes what is shorter than half the
+ * socket's buffer (some 100 KB) in one piece or not at all. Lines that came before the end of the other side are still given out;
  * `ended` is told only behind them.
  */
 #include "restore/link.h"

@@ -6,7 +6,8 @@
  * reader of the snapshot, a count. So it may die at any time; what QEMU has by
  * then it tells the next one. LINK is a descriptor on which the keeper writes
  * one line, the assignment, and reads our reports; SOCKET the connection to
- * QEMU, URGENT the second one, or "-"; SNAPSHOT is there for those who look at the process list.
+ * QEMU, URGENT the second one, or "-"; SNAPSHOT is there for those who look at
+ * the process list.
  *
  *   keeper → pager  {"type":"feed","repository","snapshot","eager","resume",
  *                    "zeroed_block","prefetch","fill","max_bandwidth",
