@@ -22,11 +22,11 @@
 
 #include "core/host/process.h"
 #include "core/qmp/vm_facts.h"
-#include "restore/claims.h"
 #include "restore/fd_store.h"
-#include "restore/generation_id.h"
-#include "restore/plugged_memory.h"
-#include "restore/qemu_command.h"
+#include "restore/machine/claims.h"
+#include "restore/machine/generation_id.h"
+#include "restore/machine/plugged_memory.h"
+#include "restore/machine/qemu_command.h"
 #include "restore/runtime_folder.h"
 #include "storage/hints.h"
 

@@ -5,10 +5,10 @@
 #define FIRN_RESTORE_KEEPER_INSIDE_H
 
 #include "restore/feeding.h"
-#include "restore/command_map.h"
 #include "restore/keeper.h"
+#include "restore/machine/command_map.h"
+#include "restore/machine/preflight.h"
 #include "restore/owed_vm.h"
-#include "restore/preflight.h"
 #include "restore/target.h"
 #include "storage/lease.h"
 #include "storage/snapshot_reader.h"

@@ -34,12 +34,12 @@
 #include <sys/resource.h>
 
 #include "core/base/clock.h"
-#include "restore/fault_report.h"
 #include "restore/link.h"
-#include "restore/postcopy_server.h"
-#include "restore/precopy_sender.h"
-#include "restore/restore_job.h"
+#include "restore/pages/fault_report.h"
+#include "restore/pages/postcopy_server.h"
+#include "restore/pages/precopy_sender.h"
 #include "restore/prefetch/prefetch_plan.h"
+#include "restore/restore_job.h"
 #include "storage/snapshot_frames.h"
 
 #define LOG_AREA "pager"

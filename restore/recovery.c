@@ -13,7 +13,7 @@
 #include <unistd.h>
 
 #include "core/base/clock.h"
-#include "restore/postcopy_prologue.h"
+#include "restore/pages/postcopy_prologue.h"
 #include "restore/runtime_folder.h"
 
 #define LOG_AREA "keeper"

@@ -10,7 +10,7 @@
 #ifndef FIRN_RESTORE_UFFD_UFFD_ENGINE_H
 #define FIRN_RESTORE_UFFD_UFFD_ENGINE_H
 
-#include "restore/fault_stats.h"
+#include "restore/pages/fault_stats.h"
 #include "restore/uffd/uffd_space.h"
 #include "restore/uffd/uffd_state.h"
 

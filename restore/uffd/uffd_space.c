@@ -23,8 +23,8 @@
 #include <sys/mman.h>
 
 #define LOG_AREA "uffd"
-#include "core/base/log.h"
 #include "core/base/bytes.h"
+#include "core/base/log.h"
 
 static int check_region(const struct uffd_space_args *args,
                         const struct space_region *r, struct error *err)

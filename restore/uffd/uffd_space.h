@@ -12,9 +12,9 @@
 
 #include "core/base/lock.h"
 #include "core/host/uffd.h"
+#include "restore/prefetch/page_marks.h"
 #include "restore/uffd/address_map.h"
 #include "restore/uffd/gate.h"
-#include "restore/prefetch/page_marks.h"
 
 /* How much is placed behind one passage of the gate: some 20 us. */
 #define SPACE_STEP_BYTES (64u << 10)

@@ -8,9 +8,9 @@
 #ifndef FIRN_TESTS_FAKES_MEMORY_PAGES_H
 #define FIRN_TESTS_FAKES_MEMORY_PAGES_H
 
-#include "core/vm/ramblock.h"
 #include "core/base/bytes.h"
-#include "restore/page_source.h"
+#include "core/vm/ramblock.h"
+#include "restore/pages/page_source.h"
 
 #define MEMORY_DAMAGED_MAX 8
 

@@ -11,7 +11,7 @@
 
 #include <sys/socket.h>
 
-#include "restore/postcopy_server.h"
+#include "restore/pages/postcopy_server.h"
 #include "tests/fakes/fake_destination.h"
 #include "tests/fakes/memory_pages.h"
 

@@ -3,7 +3,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "restore/postcopy_prologue.h"
+#include "restore/pages/postcopy_prologue.h"
 #include "restore/recovery.h"
 #include "tests/fakes/fake_monitor.h"
 #include "tests/fakes/temp_folder.h"
