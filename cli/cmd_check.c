@@ -10,7 +10,7 @@
 #include "cli/options.h"
 #include "cli/output.h"
 #include "cli/progress.h"
-#include "storage/verify.h"
+#include "storage/keeping/verify.h"
 
 struct check_options {
     uint64_t max_duration_ms;

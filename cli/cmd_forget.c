@@ -12,7 +12,7 @@
 #include "cli/output.h"
 #include "cli/prune_report.h"
 #include "core/base/clock.h"
-#include "storage/forget.h"
+#include "storage/keeping/forget.h"
 
 struct forget_options {
     struct retention_policy policy;

@@ -1,7 +1,7 @@
 /*
  * cmd_prune.c - `prune`: options, and the report that `forget --prune` shares.
  *
- * Everything that takes time or may be interrupted is in storage/prune.h; exit
+ * Everything that takes time or may be interrupted is in storage/keeping/prune.h; exit
  * status 0 also when time was up, for the next prune goes on.
  */
 #include "cli/command.h"

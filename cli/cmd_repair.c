@@ -11,7 +11,7 @@
 #include "cli/command.h"
 #include "cli/options.h"
 #include "cli/output.h"
-#include "storage/repair.h"
+#include "storage/keeping/repair.h"
 
 static const struct option_spec options[] = {{0}};
 

@@ -8,8 +8,8 @@
 #ifndef FIRN_CLI_KEEPING_H
 #define FIRN_CLI_KEEPING_H
 
-#include "storage/check_state.h"
-#include "storage/usage.h"
+#include "storage/keeping/check_state.h"
+#include "storage/keeping/usage.h"
 
 struct keeping {
     struct snapshot_usage *usage; /* NULL: not known */

@@ -6,7 +6,7 @@
 #define FIRN_CLI_PRUNE_REPORT_H
 
 #include "cli/command.h"
-#include "storage/prune.h"
+#include "storage/keeping/prune.h"
 
 /* `args` without callbacks. Progress and notes go to stderr, the report to
  * stdout. */

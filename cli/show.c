@@ -6,8 +6,8 @@
 
 #include "cli/secrets.h"
 #include "cli/summary.h"
-#include "storage/references.h"
 #include "storage/hints.h"
+#include "storage/keeping/references.h"
 
 /* Hints are a cache: without them, or with damaged ones, there is nothing to
  * show. */

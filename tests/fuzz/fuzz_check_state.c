@@ -4,7 +4,7 @@
  */
 #include <string.h>
 
-#include "storage/check_state.h"
+#include "storage/keeping/check_state.h"
 #include "tests/fuzz/fuzz.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

@@ -6,7 +6,7 @@
  */
 #include "tests/storage/repo_fixture.h"
 
-#include "storage/verify.h"
+#include "storage/keeping/verify.h"
 
 #define FLIPS 1000u
 #define PAGES 300u

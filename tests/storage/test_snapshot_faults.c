@@ -16,7 +16,7 @@
 #include <sys/statvfs.h>
 #include <sys/wait.h>
 
-#include "storage/verify.h"
+#include "storage/keeping/verify.h"
 #include "tests/storage/fault_calls.h"
 
 #define PAGES 80u
