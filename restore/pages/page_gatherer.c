@@ -276,8 +276,11 @@ static void show_damaged(struct page_gatherer *g, enum page_turn turn)
         g->batch = b;
         b->shown = (struct stock_batch){.n = 1};
         b->pages[0] = pages[i];
-        b->pages[0].data = b->room;
-        if (read_page(g, &pages[i], b->room, &b->shown.why) < 0)
+        /* A zero page has no bytes that could be damaged. */
+        if (pages[i].data)
+            b->pages[0].data = b->room;
+        if (pages[i].data &&
+            read_page(g, &pages[i], b->room, &b->shown.why) < 0)
             b->pages[0].data = NULL;
         show(g, turn);
     }
