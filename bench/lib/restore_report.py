@@ -91,6 +91,9 @@ def _tell_rows(found):
     parts = []
     for size in f.unique("size"):
         for cache in f.unique("cache"):
+            if not any(r["size"] == size and r["cache"] == cache
+                       for r in f.rows):
+                continue
             parts += [f"\n### {size} GiB, {cache} page cache\n",
                       _table(f, size, cache), "", _shows(f, size, cache)]
     parts.append(_growth(f))
