@@ -37,7 +37,7 @@ static const struct option_spec options[] = {
     {"sparse-over", 0, OPTION_STRING, AT(sparse_over), "SNAP",
      "the file is a diff: its holes mean 'as in that snapshot'"},
     {"compression", 0, OPTION_LEVEL, AT(level), "LEVEL",
-     "none, fastest, default (zstd level 1), or a level from -7 to 19"},
+     OPTION_COMPRESSION_HELP},
     {0},
 };
 #undef AT

@@ -42,7 +42,7 @@ static const struct option_spec options[] = {
     {"reserve", 0, OPTION_SIZE, AT(reserve), "SIZE",
      "room that stays free on the repository's disk; 1 % of it unless told"},
     {"compression", 0, OPTION_LEVEL, AT(level), "LEVEL",
-     "none, fastest, default (zstd level 1), or a level from -7 to 19"},
+     OPTION_COMPRESSION_HELP},
     {0},
 };
 #undef AT

@@ -84,7 +84,7 @@ static const struct option_spec options[] = {
     {"max-bandwidth", 0, OPTION_RATE, AT(max_bandwidth), "RATE",
      "read no faster than this, such as 200M/s"},
     {"compression", 0, OPTION_LEVEL, AT(level), "LEVEL",
-     "none, fastest, default (zstd level 1), or a level from -7 to 19"},
+     OPTION_COMPRESSION_HELP},
     {"dedup-across-vms", 0, OPTION_FLAG, AT(across_vms), NULL,
      "share contents with the newest snapshots of other VMs as well, each "
      "compared byte by byte"},

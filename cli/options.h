@@ -78,6 +78,9 @@ int options_extract(const struct option_spec *specs,
  * that needs no special decoder settings), "none" (FRAME_CODEC_NONE),
  * "fastest" and "default". */
 int option_parse_level(const char *text, int *ret, struct error *err) NODISCARD;
+/* The same in the help of an option. */
+#define OPTION_COMPRESSION_HELP \
+    "none, fastest, default (zstd level 1), or a level from -7 to 19"
 
 /* Bytes: "512M", "1.5G"; K, M, G, T are powers of 1024. */
 int option_parse_size(const char *text, uint64_t *ret,

@@ -5,7 +5,7 @@
 
 #include "restore/pages/postcopy_prologue.h"
 #include "restore/recovery.h"
-#include "tests/fakes/fake_monitor.h"
+#include "tests/fakes/fake_session.h"
 #include "tests/fakes/temp_folder.h"
 
 #define DEPOSIT(n)                                       \
@@ -70,13 +70,7 @@ static int tear_down(void **state)
 static void open_monitor(struct fixture *f, const struct fake_step *steps,
                          size_t n)
 {
-    const struct qmp_open_args args = {.path = f->monitor.path,
-                                       .stop = &f->stop,
-                                       .timeout_ms = 5000,
-                                       .oob = true};
-
-    fake_monitor_start(&f->monitor, steps, n);
-    assert_ok(qmp_session_open(&args, &f->qmp, &f->err), &f->err);
+    f->qmp = fake_session_open(&f->monitor, steps, n, &f->stop);
     f->recovery.qmp = f->qmp;
     f->recovery.blocks = &f->blocks;
     f->recovery.folder = f->folder.path;

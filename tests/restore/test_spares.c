@@ -3,7 +3,7 @@
 #include <unistd.h>
 
 #include "restore/spares.h"
-#include "tests/fakes/fake_monitor.h"
+#include "tests/fakes/fake_session.h"
 
 #define DEPOSIT(n)                                       \
     {FAKE_KEEP_FD, "\"fdname\":\"firn-recover-" n "\""}, \
@@ -42,14 +42,7 @@ static int tear_down(void **state)
 static void open_monitor(struct fixture *f, const struct fake_step *steps,
                          size_t n)
 {
-    const struct qmp_open_args args = {.path = f->monitor.path,
-                                       .stop = &f->stop,
-                                       .timeout_ms = 5000,
-                                       .oob = true};
-    struct error err;
-
-    fake_monitor_start(&f->monitor, steps, n);
-    assert_ok(qmp_session_open(&args, &f->qmp, &err), &err);
+    f->qmp = fake_session_open(&f->monitor, steps, n, &f->stop);
 }
 
 /* What the fake kept stays open. */

@@ -1,10 +1,14 @@
 /*
- * frames_queue.h - a page queue over a captured sample VM.
+ * frames_queue.h - a page queue over a captured sample VM, and its damage.
  *
  * Header only; after repo_fixture.h.
  */
 #ifndef FIRN_TESTS_RESTORE_FRAMES_QUEUE_H
 #define FIRN_TESTS_RESTORE_FRAMES_QUEUE_H
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "restore/pages/page_queue.h"
 #include "storage/snapshot_frames.h"
@@ -37,6 +41,33 @@ frames_queue_new(const struct fixture *f, struct snapshot_frames *frames,
         };
     assert_ok(page_queue_new(&args, &q, &err), &err);
     return q;
+}
+
+/* Flips bits of one byte in the pack that holds this page of pc.ram. */
+static inline UNUSED void frames_damage(const struct fixture *f,
+                                        struct snapshot_frames *frames,
+                                        pgno_t pgno)
+{
+    const struct snapshot_pack *packs;
+    struct page_place place;
+    struct error err;
+    char path[256];
+    struct stat st;
+    uint8_t byte = 0;
+    size_t n;
+    int fd;
+
+    assert_ok(snapshot_frames_locate(frames, 0, pgno, &place, &err), &err);
+    packs = snapshot_reader_packs(snapshot_frames_facts(frames), &n);
+    snprintf(path, sizeof(path), "%s/packs/%.2s/%s", f->scratch.repo,
+             packs[place.pack].id, packs[place.pack].id);
+    assert_int_equal(chmod(path, 0600), 0);
+    fd = open(path, O_RDWR);
+    assert_true(fd >= 0 && fstat(fd, &st) == 0);
+    assert_int_equal(pread(fd, &byte, 1, st.st_size / 3), 1);
+    byte ^= 0x55;
+    assert_int_equal(pwrite(fd, &byte, 1, st.st_size / 3), 1);
+    close(fd);
 }
 
 #endif

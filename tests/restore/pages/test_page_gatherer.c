@@ -1,9 +1,5 @@
 #include "tests/storage/repo_fixture.h"
 
-#include <fcntl.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
 #include "restore/pages/page_gatherer.h"
 #include "tests/restore/pages/frames_queue.h"
 
@@ -242,30 +238,6 @@ static void a_unit_comes_whole_once_and_a_zero_one_never(void **state)
 }
 
 /* One byte in the middle of the pack of this page. */
-static void damage(struct bench *b, pgno_t pgno)
-{
-    const struct snapshot_pack *packs;
-    struct page_place place;
-    struct error err;
-    char path[256];
-    struct stat st;
-    uint8_t byte = 0;
-    size_t n;
-    int fd;
-
-    assert_ok(snapshot_frames_locate(b->frames, 0, pgno, &place, &err), &err);
-    packs = snapshot_reader_packs(snapshot_frames_facts(b->frames), &n);
-    snprintf(path, sizeof(path), "%s/packs/%.2s/%s", b->f->scratch.repo,
-             packs[place.pack].id, packs[place.pack].id);
-    assert_int_equal(chmod(path, 0600), 0);
-    fd = open(path, O_RDWR);
-    assert_true(fd >= 0 && fstat(fd, &st) == 0);
-    assert_int_equal(pread(fd, &byte, 1, st.st_size / 3), 1);
-    byte ^= 0x55;
-    assert_int_equal(pwrite(fd, &byte, 1, st.st_size / 3), 1);
-    close(fd);
-}
-
 static const struct stock_batch *next(struct bench *b)
 {
     return stock_shelf_take(&b->shelf, PAGE_TURN_NEAR);
@@ -299,7 +271,7 @@ static void damage_is_told_page_by_page_and_the_others_come(void **state)
     struct bench *b = bench_open(*state, 1);
     size_t lost = 0;
 
-    damage(b, 1001);
+    frames_damage(b->f, b->frames, 1001);
     for (pgno_t p = 1; p < FIXTURE_PAGES / 2; p += 5) {
         const struct stock_batch *got;
 
@@ -324,7 +296,7 @@ static void damage_costs_the_whole_of_a_unit(void **state)
     struct bench *b = bench_open(*state, 512);
     size_t lost = 0;
 
-    damage(b, 1001);
+    frames_damage(b->f, b->frames, 1001);
     for (pgno_t p = 0; p < FIXTURE_PAGES; p += 512) {
         const struct stock_batch *got;
         struct error err;

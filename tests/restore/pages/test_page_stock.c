@@ -1,9 +1,5 @@
 #include "tests/storage/repo_fixture.h"
 
-#include <fcntl.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
 #include "restore/pages/page_stock.h"
 #include "restore/pages/telltales.h"
 #include "tests/restore/pages/frames_queue.h"
@@ -310,36 +306,12 @@ static void huge_units_come_whole(void **state)
     bench_close(b);
 }
 
-static void damage(struct bench *b, pgno_t pgno)
-{
-    struct page_place place;
-    const struct snapshot_pack *packs;
-    struct error err;
-    char path[256];
-    size_t n;
-    struct stat st;
-    uint8_t byte = 0;
-    int fd;
-
-    assert_ok(snapshot_frames_locate(b->frames, 0, pgno, &place, &err), &err);
-    packs = snapshot_reader_packs(snapshot_frames_facts(b->frames), &n);
-    snprintf(path, sizeof(path), "%s/packs/%.2s/%s", b->f->scratch.repo,
-             packs[place.pack].id, packs[place.pack].id);
-    assert_int_equal(chmod(path, 0600), 0);
-    fd = open(path, O_RDWR);
-    assert_true(fd >= 0 && fstat(fd, &st) == 0);
-    assert_int_equal(pread(fd, &byte, 1, st.st_size / 3), 1);
-    byte ^= 0x55;
-    assert_int_equal(pwrite(fd, &byte, 1, st.st_size / 3), 1);
-    close(fd);
-}
-
 static void damage_costs_the_pages_of_its_frame_and_no_other(void **state)
 {
     struct bench *b = bench_open(*state, 1);
     unsigned missing = 0;
 
-    damage(b, 1001);
+    frames_damage(b->f, b->frames, 1001);
     bench_start(b, true);
     take_all(b);
     for (pgno_t p = 0; p < FIXTURE_PAGES; p++) {
